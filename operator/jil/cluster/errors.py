@@ -1,0 +1,152 @@
+"""What can go wrong between us and the API server, as types that the work queue can act on.
+
+Every message says what was asked, what came back and what to do. ``retry_after`` is in seconds and comes from the
+server's Retry-After header; None when it gave none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ApiError(Exception):
+    """An answer of the API server that is not success, or no answer at all (``status`` 0)."""
+
+    remedy: ClassVar[str] = "see the API server's log for the request"
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        message: str = "",
+        causes: tuple[str, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.causes = causes
+        self.retry_after = retry_after
+        code = f"{status} {reason}".strip() if status else reason
+        super().__init__(f"{method} {path}: {code}: {message or 'no message'} [{self.remedy}]")
+
+
+class NotFound(ApiError):
+    """404: the object, its namespace or its type does not exist."""
+
+    remedy = "the object is gone, or its CRD is not installed: look again before acting on it"
+
+
+class AlreadyExists(ApiError):
+    """409 AlreadyExists: POST found the name taken."""
+
+    remedy = "read the existing object and compare, never overwrite it"
+
+
+class Conflict(ApiError):
+    """409 Conflict, or a failed ``test`` of a JSON patch: the object changed since it was read."""
+
+    remedy = "read the object again and decide anew"
+
+
+class Invalid(ApiError):
+    """400 or 422: the server refuses the content; sending it again will not help."""
+
+    remedy = "correct the field that is named; an immutable field needs a new object"
+
+
+class Forbidden(ApiError):
+    """401 or 403: credentials, RBAC or an admission policy say no."""
+
+    remedy = "check the operator's ServiceAccount token and its RoleBindings (chart jil-jurisdiction makes them)"
+
+
+class TooManyRequests(ApiError):
+    """429: priority-and-fairness or an eviction budget says later; wait ``retry_after``."""
+
+    remedy = "wait for retry_after and ask less often"
+
+
+class Gone(ApiError):
+    """410: a resourceVersion or continue token is too old; list again from the start."""
+
+    remedy = "list again from the start"
+
+
+class ServerUnavailable(ApiError):
+    """5xx, no connection, or no answer in time. A write may or may not have happened."""
+
+    remedy = "retried with back-off; check the API server when it lasts"
+
+
+class NotLeader(Exception):
+    """This process does not surely hold the lease, so the request was not sent."""
+
+
+class GrantRequired(Exception):
+    """A plain write would disrupt a running workload: it goes through the gate or not at all.
+
+    ``act`` is the ``Act`` to ask for, ``target`` names the object, ``why`` says what the write would have done.
+    """
+
+    def __init__(self, act: str, target: str, why: str) -> None:
+        self.act = act
+        self.target = target
+        self.why = why
+        super().__init__(f"{target}: {why}; ask jil.cluster.disruption for a grant to {act} it")
+
+
+#: ``reason`` of a Status, then the HTTP code: the reason is finer (409 is both AlreadyExists and Conflict).
+_BY_REASON: Mapping[str, type[ApiError]] = {
+    "AlreadyExists": AlreadyExists,
+    "Conflict": Conflict,
+    "Expired": Gone,
+    "Gone": Gone,
+    "NotFound": NotFound,
+    "Invalid": Invalid,
+    "Forbidden": Forbidden,
+    "Unauthorized": Forbidden,
+    "TooManyRequests": TooManyRequests,
+    "ServerTimeout": ServerUnavailable,
+    "Timeout": ServerUnavailable,
+    "InternalError": ServerUnavailable,
+    "ServiceUnavailable": ServerUnavailable,
+}
+_BY_CODE: Mapping[int, type[ApiError]] = {
+    400: Invalid,
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    413: Invalid,
+    415: Invalid,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+def from_status(method: str, path: str, code: int, status: Mapping[str, Any], retry_after: float | None) -> ApiError:
+    """The error for an HTTP answer ``code`` with body ``status`` (a metav1.Status, or {} when it was none)."""
+    reason = str(status.get("reason") or "")
+    message = str(status.get("message") or "")
+    details = status.get("details") or {}
+    causes = tuple(
+        f"{cause.get('field', '?')}: {cause.get('message', '')}" for cause in (details.get("causes") or ())
+    )
+    if retry_after is None and details.get("retryAfterSeconds"):
+        retry_after = float(details["retryAfterSeconds"])
+    # A failed JSON-patch test is a 422 without causes; it means what a 409 means.
+    if code == 422 and ("test failed" in message or "testing value" in message.lower()):
+        type_: type[ApiError] = Conflict
+    else:
+        type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
+    return type_(
+        method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after
+    )
