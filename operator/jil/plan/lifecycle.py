@@ -1,0 +1,168 @@
+"""What runs, in which order it starts and stops, and the one disruptive act of a pass.
+
+Start: database, cache, broker, validator, health, then the services once what they stand on is ready, then traffic.
+Stop: the reverse; each stage begins when the pods of the one before are gone. The validator's permission is asked for
+before anything else is touched: a node whose validator may not go stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jil.api.labels import Component
+from jil.plan.podview import PodView
+
+START_ORDER: tuple[str, ...] = (
+    Component.DATABASE,
+    Component.CACHE,
+    Component.BROKER,
+    Component.VALIDATOR,
+    Component.HEALTH,
+)
+"""Catalogue services come after these, all in one stage."""
+
+FOUNDATION = (Component.DATABASE, Component.CACHE, Component.BROKER)
+"""What must be ready before services are started from nothing."""
+
+
+class Goal(StrEnum):
+    """What the node is meant to be: ``spec.state``, or Deleted once a deletion was asked for."""
+
+    RUNNING = "Running"
+    MAINTENANCE = "Maintenance"
+    STOPPED = "Stopped"
+    DELETED = "Deleted"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One StatefulSet or Deployment: how it is declared and what is there."""
+
+    name: str
+    kind: str  # StatefulSet | Deployment
+    component: str
+    declared: int
+    live_replicas: int | None  # spec.replicas of the live object; None when there is no object
+    pods: tuple[PodView, ...] = ()
+    current: bool = True
+    """Its controller has seen the newest spec (status.observedGeneration)."""
+    updated: bool = True
+    """Enough pods run the newest template (Deployments)."""
+
+    @property
+    def is_service(self) -> bool:
+        return self.component not in START_ORDER
+
+    @property
+    def ready_pods(self) -> int:
+        return sum(1 for pod in self.pods if pod.ready and not pod.deleting)
+
+    @property
+    def ready(self) -> bool:
+        return self.live_replicas is not None and self.current and self.ready_pods >= max(1, self.declared)
+
+
+class ActKind(StrEnum):
+    SCALE_TO_ZERO = "ScaleToZero"
+    SERVING_OFF = "ServingOff"
+    SERVING_ON = "ServingOn"  # not disruptive: needs no grant
+    DELETE_WORKLOAD = "DeleteWorkload"
+
+
+@dataclass(frozen=True)
+class Act:
+    """The next step towards the goal. ``target`` is a workload's or a pod's name."""
+
+    kind: ActKind
+    target: str
+    target_kind: str
+    component: str
+
+
+@dataclass(frozen=True)
+class LifecyclePlan:
+    """``replicas`` per workload name for the renderer; ``act`` is the one disruptive step, ``waiting`` what for."""
+
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    act: Act | None = None
+    needs_power_grant: bool = False
+    """The goal ends with the validator gone: its grant is needed before the first act."""
+    waiting: str | None = None
+    done: bool = False
+    """The goal is reached as far as workloads go."""
+
+
+def _stage(component: str) -> int:
+    return START_ORDER.index(component) if component in START_ORDER else len(START_ORDER)
+
+
+def _running_replicas(workloads: Sequence[Workload]) -> dict[str, int]:
+    by_component = {w.component: w for w in workloads}
+    foundation_ready = all(by_component[c].ready for c in FOUNDATION if c in by_component)
+    replicas = {}
+    for workload in workloads:
+        live = workload.live_replicas or 0
+        if workload.is_service and not foundation_ready:
+            # Never taken down for it: services that run keep running while the database restarts.
+            replicas[workload.name] = live
+        else:
+            # An override that lowers the count is a disruptive act of its own; applying never lowers.
+            replicas[workload.name] = max(live, workload.declared)
+    return replicas
+
+
+def _lowering_act(workloads: Sequence[Workload]) -> Act | None:
+    """A service whose declared count fell to nothing."""
+    for workload in workloads:
+        if workload.is_service and workload.declared == 0 and (workload.live_replicas or 0) > 0:
+            return Act(ActKind.SCALE_TO_ZERO, workload.name, workload.kind, workload.component)
+    return None
+
+
+def _serving_act(workloads: Sequence[Workload], *, serving: bool) -> Act | None:
+    for workload in workloads:
+        if not workload.is_service:
+            continue
+        for pod in workload.pods:
+            if not pod.deleting and pod.serving != serving:
+                kind = ActKind.SERVING_ON if serving else ActKind.SERVING_OFF
+                return Act(kind, pod.name, "Pod", workload.component)
+    return None
+
+
+def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
+    replicas = {w.name: w.live_replicas or 0 for w in workloads}
+    alive = [w for w in workloads if (w.live_replicas or 0) > 0 or w.pods or (delete and w.live_replicas is not None)]
+    validator_up = any(w.component == Component.VALIDATOR for w in alive)
+    serving = _serving_act(workloads, serving=False)
+    if serving:
+        return LifecyclePlan(replicas, serving, needs_power_grant=validator_up, waiting="traffic to be taken off")
+    if not alive:
+        return LifecyclePlan(replicas, done=True)
+    last = max(_stage(w.component) for w in alive)
+    stage = [w for w in alive if _stage(w.component) == last]
+    for workload in stage:
+        if (workload.live_replicas or 0) > 0:
+            act = Act(ActKind.SCALE_TO_ZERO, workload.name, workload.kind, workload.component)
+            return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{workload.name} to stop")
+    leaving = sorted(pod.name for w in stage for pod in w.pods)
+    if leaving:
+        return LifecyclePlan(
+            replicas, needs_power_grant=validator_up, waiting="pods to end: " + ", ".join(leaving[:5])
+        )
+    gone = stage[0]
+    act = Act(ActKind.DELETE_WORKLOAD, gone.name, gone.kind, gone.component)
+    return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{gone.name} to be removed")
+
+
+def plan_lifecycle(goal: Goal, workloads: Sequence[Workload]) -> LifecyclePlan:
+    """The next step from what is there to the goal; the same answer from any starting point."""
+    if goal in (Goal.STOPPED, Goal.DELETED):
+        return _stop(workloads, delete=goal is Goal.DELETED)
+    replicas = _running_replicas(workloads)
+    act = _lowering_act(workloads) or _serving_act(workloads, serving=goal is Goal.RUNNING)
+    not_ready = sorted(w.component for w in workloads if w.declared > 0 and not w.ready)
+    waiting = "not ready yet: " + ", ".join(not_ready[:8]) if not_ready else None
+    return LifecyclePlan(replicas, act, waiting=waiting, done=not not_ready and act is None)
