@@ -176,7 +176,10 @@ def _build_kubebox(program: Path) -> None:
     stamp = "k8s.io/component-base/version"
     flags = f"-s -w -X {stamp}.gitVersion={KUBERNETES} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     # Built from a copy: the go command must never write into the checkout.
-    with _fresh_folder(program.parent) as folder, stage("building kubebox (8-10 minutes the first time, 1 minute after)"):
+    with (
+        _fresh_folder(program.parent) as folder,
+        stage("building kubebox (8-10 minutes the first time, 1 minute after)"),
+    ):
         source = folder / "source"
         shutil.copytree(KUBEBOX_SOURCE, source)
         command = [*_nice(), toolchain.go(), "build", "-mod=readonly", "-trimpath", "-tags", "providerless"]
@@ -189,7 +192,15 @@ def _build_kubebox(program: Path) -> None:
 
 def _build_tool(wanted: GoTool, program: Path) -> None:
     with _fresh_folder(program.parent) as folder, stage(f"building {wanted.name} {wanted.version}"):
-        command = [*_nice(), toolchain.go(), "install", "-trimpath", "-ldflags", "-s -w", f"{wanted.package}@{wanted.version}"]
+        command = [
+            *_nice(),
+            toolchain.go(),
+            "install",
+            "-trimpath",
+            "-ldflags",
+            "-s -w",
+            f"{wanted.package}@{wanted.version}",
+        ]
         environment = {**_environment(), "GOBIN": str(folder)}
         run(command, timeout_s=_BUILD_DEADLINE_S, env=environment, cwd=Path("/"))
 

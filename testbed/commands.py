@@ -24,7 +24,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m testbed", description="Real Kubernetes for the tests and the demo.")
+    parser = argparse.ArgumentParser(
+        prog="python -m testbed", description="Real Kubernetes for the tests and the demo."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("binaries", help="build the test bed's programs into the cache and list them")
     command.set_defaults(action=_binaries)

@@ -57,7 +57,9 @@ def run(
                     raise BedError(f"'{_short(words)}' did not end within {timeout_s:.0f} s{where}") from None
                 raise
     except FileNotFoundError:
-        raise BedError(f"the program '{words[0]}' is not there; `python3 -m testbed doctor` lists what is missing") from None
+        raise BedError(
+            f"the program '{words[0]}' is not there; `python3 -m testbed doctor` lists what is missing"
+        ) from None
     finally:
         if sink:
             sink.close()
@@ -102,7 +104,9 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float, inte
 _forker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="testbed-forker")
 
 
-def spawn_bound(command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def spawn_bound(
+    command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a child that the kernel kills (SIGKILL) when this process ends, however it ends; output goes to ``log``.
 
     It gets a session of its own, so that Ctrl-C in a terminal reaches only us and the end is orderly.
