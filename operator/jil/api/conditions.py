@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints
 
-from jil.api.fields import StatusModel
+from jil.api.fields import Count, StatusModel
 
 
 class ConditionType(StrEnum):
@@ -63,56 +63,71 @@ class ConditionStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition has its status, why something waits or was refused, what an Event is about."""
+    """Why a condition has its status, why something waits or was refused, what an Event is about.
+
+    Each member carries its ``meaning``, which the reference prints.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """A member is its word; the meaning rides along."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
 
     # Well.
-    READY = "Ready"
-    VALID = "Valid"
-    RUNNING = "Running"
-    STOPPED = "Stopped"
-    MAINTENANCE = "Maintenance"
-    DISABLED = "Disabled"
+    READY = "Ready", "It is there and does its work."
+    VALID = "Valid", "The spec can be carried out."
+    RUNNING = "Running", "The node runs and serves."
+    STOPPED = "Stopped", "Stopped because its spec says so; keys and data stay."
+    MAINTENANCE = "Maintenance", "In maintenance because its spec says so: it runs and serves nobody."
+    DISABLED = "Disabled", "This node does not have it, by its spec."
 
     # On the way; nothing is wrong.
-    NOT_RECONCILED = "NotReconciled"
-    PROGRESSING = "Progressing"
-    STARTING = "Starting"
-    STOPPING = "Stopping"
-    DRAINING = "Draining"
-    CATCHING_UP = "CatchingUp"
-    WAITING_FOR_GENESIS = "WaitingForGenesis"
-    WAITING_FOR_RECORDS = "WaitingForRecords"
-    WAITING_FOR_VOLUME = "WaitingForVolume"
-    WAITING_FOR_POD = "WaitingForPod"
-    WAITING_FOR_PERMIT = "WaitingForPermit"
-    WAITING_FOR_GRANT = "WaitingForGrant"
-    WAITING_FOR_DEPENDENCY = "WaitingForDependency"
-    DELETING = "Deleting"
-    DELETION_BLOCKED = "DeletionBlocked"
+    NOT_RECONCILED = "NotReconciled", "The operator has not looked at it yet."
+    PROGRESSING = "Progressing", "Objects were written; the cluster is on its way."
+    STARTING = "Starting", "The process was started and does not answer yet."
+    STOPPING = "Stopping", "It is being stopped in order."
+    DRAINING = "Draining", "Serving is off and requests in flight are given time to end."
+    CATCHING_UP = "CatchingUp", "The chain is behind its peers and gets nearer."
+    WAITING_FOR_GENESIS = "WaitingForGenesis", "The network's genesis is not frozen yet."
+    WAITING_FOR_RECORDS = "WaitingForRecords", "The genesis needs the keys of founders whose nodes do not exist yet."
+    WAITING_FOR_VOLUME = "WaitingForVolume", "A volume is not bound, or not grown yet."
+    WAITING_FOR_POD = "WaitingForPod", "A pod is not scheduled, or its image is not there yet."
+    WAITING_FOR_PERMIT = "WaitingForPermit", "The validator's pod waits for its permit to start."
+    WAITING_FOR_GRANT = "WaitingForGrant", "The act would take away more than the network can spare now."
+    WAITING_FOR_DEPENDENCY = "WaitingForDependency", "It starts when the components before it are ready."
+    DELETING = "Deleting", "It is being taken down in order; keys and data stay."
+    DELETION_BLOCKED = "DeletionBlocked", "It was deleted and waits, without limit, until the network can lose it."
 
-    # The spec asks for what cannot be; a person must change it.
-    SPEC_UNREADABLE = "SpecUnreadable"
-    RELEASE_NOT_FOUND = "ReleaseNotFound"
-    NETWORK_NOT_FOUND = "NetworkNotFound"
-    JURISDICTION_NOT_FOUND = "JurisdictionNotFound"
-    NAMESPACE_NOT_LABELLED = "NamespaceNotLabelled"
-    SECOND_JURISDICTION = "SecondJurisdiction"
-    NODE_ID_NOT_MEMBER = "NodeIdNotMember"
-    NODE_ID_CLAIMED = "NodeIdClaimed"
-    NAME_TOO_LONG = "NameTooLong"
-    STORAGE_SHRINK = "StorageShrink"
-    UNKNOWN_SERVICE = "UnknownService"
+    # The spec asks for what cannot be; a person must change something.
+    SPEC_UNREADABLE = "SpecUnreadable", "The stored spec breaks the schema of this operator's version."
+    RELEASE_NOT_FOUND = "ReleaseNotFound", "There is no JILRelease of that name."
+    NETWORK_NOT_FOUND = "NetworkNotFound", "There is no JILNetwork of that name."
+    JURISDICTION_NOT_FOUND = "JurisdictionNotFound", "The namespace has no JILJurisdiction."
+    NAMESPACE_NOT_LABELLED = "NamespaceNotLabelled", "The namespace was not prepared for this jurisdiction by an admin."
+    SECOND_JURISDICTION = "SecondJurisdiction", "The namespace has another JILJurisdiction, which is older."
+    NODE_ID_NOT_MEMBER = "NodeIdNotMember", "The network does not list that node id for this namespace."
+    NODE_ID_CLAIMED = "NodeIdClaimed", "Another JILNode holds that node id."
+    NAME_TOO_LONG = "NameTooLong", "A child's name would be longer than Kubernetes admits."
+    STORAGE_SHRINK = "StorageShrink", "A volume is larger than the spec wants, and volumes do not shrink."
+    UNKNOWN_SERVICE = "UnknownService", "The spec overrides a service that the release does not have."
 
     # Something is lost or does not answer.
-    KEY_LOST = "KeyLost"
-    KEY_FOREIGN = "KeyForeign"
-    SIGN_STATE_LOST = "SignStateLost"
-    GENESIS_MISMATCH = "GenesisMismatch"
-    POD_FAILED = "PodFailed"
-    UNHEALTHY = "Unhealthy"
-    HEALTH_UNREADABLE = "HealthUnreadable"
-    FENCING_UNCONFIRMED = "FencingUnconfirmed"
-    FORBIDDEN = "Forbidden"
+    KEY_LOST = "KeyLost", "The record knows a key whose Secret is gone: nothing starts, and no new key is made."
+    KEY_FOREIGN = "KeyForeign", "A key Secret is not the recorded one, or comes from another cluster."
+    SIGN_STATE_LOST = (
+        "SignStateLost",
+        "The validator's volume is empty although it has signed before: it must not start.",
+    )
+    GENESIS_MISMATCH = "GenesisMismatch", "The genesis is not the one that the node was started from."
+    POD_FAILED = "PodFailed", "A pod cannot start, or keeps ending."
+    UNHEALTHY = "Unhealthy", "It runs and answers that it is not well."
+    HEALTH_UNREADABLE = "HealthUnreadable", "The node's health endpoint could not be read: unknown, not down."
+    FENCING_UNCONFIRMED = "FencingUnconfirmed", "A pod vanished unseen and may still be signing somewhere."
+    FORBIDDEN = "Forbidden", "The API server refused a request of the operator: its permissions are missing."
 
 
 class Condition(StatusModel):
@@ -122,8 +137,8 @@ class Condition(StatusModel):
         description="Type of the condition, the key of the list."
     )
     status: ConditionStatus = Field(description="True, False, or Unknown when it could not be found out.")
-    observed_generation: int = Field(
-        default=0, ge=0, le=2**63 - 1, description="metadata.generation that the condition was computed from."
+    observed_generation: Count = Field(
+        default=0, description="metadata.generation that the condition was computed from."
     )
     last_transition_time: datetime = Field(description="When the status last changed (not the reason or message).")
     reason: Annotated[str, StringConstraints(max_length=64, pattern="^[A-Z][A-Za-z]*$")] = Field(

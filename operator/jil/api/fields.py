@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
@@ -176,7 +177,7 @@ Version = Annotated[
     StringConstraints(max_length=64, pattern=VERSION_PATTERN),
     _format(
         VERSION_PATTERN,
-        "version must begin with a letter or digit and hold only letters, digits and '.', '+', '_', '-', such as 1.4.0.",
+        "version must begin with a letter or digit and hold only letters, digits, '.', '+', '_' and '-': 1.4.0.",
     ),
 ]
 PeerId = Annotated[
@@ -238,6 +239,9 @@ LabelValue = Annotated[
         "digit.",
     ),
 ]
+
+#: Heights, generations and lags: what JSON carries exactly.
+Count = Annotated[int, Ge(0), Le(2**53 - 1)]
 
 # Formats of objects that only the operator writes: the plain regex is enough, nobody reads its message.
 Sha256Hex = Annotated[str, StringConstraints(max_length=64, pattern=SHA256_HEX_PATTERN)]

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, Len
 from pydantic import Field, StringConstraints
 
 from jil.api.conditions import Condition
-from jil.api.fields import ListMap, NetworkName, ReleaseName, ShortText, SpecModel, StatusModel, Zone
+from jil.api.fields import Count, ListMap, NetworkName, ReleaseName, ShortText, SpecModel, StatusModel, Zone
 from jil.api.objects import Resource
 from jil.api.rules import Rule, immutable
 
@@ -42,9 +42,7 @@ class JurisdictionSpec(SpecModel):
 class JurisdictionStatus(StatusModel):
     """Observed state of a JILJurisdiction."""
 
-    observed_generation: Annotated[int, Ge(0), Le(2**63 - 1)] = Field(
-        default=0, description="metadata.generation that the status was computed from."
-    )
+    observed_generation: Count = Field(default=0, description="metadata.generation that the status was computed from.")
     conditions: Annotated[tuple[Condition, ...], Len(0, 32), ListMap("type")] = Field(
         default=(), description="SpecValid, Ready."
     )

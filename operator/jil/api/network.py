@@ -13,6 +13,7 @@ from jil.api.fields import (
     Address,
     ChainId,
     ConsensusAddress,
+    Count,
     ListMap,
     NamespaceName,
     NodeId,
@@ -203,9 +204,7 @@ class MemberStatus(StatusModel):
 class NetworkStatus(StatusModel):
     """Observed state of a JILNetwork."""
 
-    observed_generation: Annotated[int, Ge(0), Le(2**63 - 1)] = Field(
-        default=0, description="metadata.generation that the status was computed from."
-    )
+    observed_generation: Count = Field(default=0, description="metadata.generation that the status was computed from.")
     conditions: Annotated[tuple[Condition, ...], Len(0, 32), ListMap("type")] = Field(
         default=(), description="SpecValid, GenesisReady, Ready."
     )

@@ -14,6 +14,7 @@ from jil.api import labels
 from jil.api.conditions import Condition
 from jil.api.fields import (
     ConsensusAddress,
+    Count,
     Country,
     Datacenter,
     ImageText,
@@ -199,9 +200,7 @@ class ComponentStatus(StatusModel):
 class NodeStatus(StatusModel):
     """Observed state of a JILNode."""
 
-    observed_generation: Annotated[int, Ge(0), Le(2**63 - 1)] = Field(
-        default=0, description="metadata.generation that the status was computed from."
-    )
+    observed_generation: Count = Field(default=0, description="metadata.generation that the status was computed from.")
     phase: ShortText | None = Field(
         default=None, description="One word derived from the conditions: " + ", ".join(Phase) + "."
     )
@@ -209,12 +208,10 @@ class NodeStatus(StatusModel):
         default=None, description="State that the node has reached: " + ", ".join(NodeState) + "."
     )
     release: ShortText | None = Field(default=None, description="JILRelease that the node runs.")
-    height: Annotated[int, Ge(0), Le(2**63 - 1)] | None = Field(
+    height: Count | None = Field(
         default=None, description="Height of the node's chain when last sampled (at most every 5 minutes)."
     )
-    lag: Annotated[int, Ge(0), Le(2**63 - 1)] | None = Field(
-        default=None, description="Blocks behind the highest peer when last sampled."
-    )
+    lag: Count | None = Field(default=None, description="Blocks behind the highest peer when last sampled.")
     peer_id: PeerId | None = Field(default=None, description="p2p id of the node.")
     consensus_address: ConsensusAddress | None = Field(default=None, description="Consensus address of the node's key.")
     waiting_for: WaitingFor | None = Field(default=None, description="What the node waits for; unset when nothing.")

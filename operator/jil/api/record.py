@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from jil.api.fields import (
     ConsensusAddress,
+    Count,
     ImageText,
     ListAtomic,
     ListMap,
@@ -162,7 +163,7 @@ class RecordSpec(SpecModel):
     bootstrapped: bool = Field(
         default=False, description="Whether a permit to create the sign state was ever given. Never goes back."
     )
-    highest_signed_height: Annotated[int, Ge(0), Le(2**63 - 1)] = Field(
+    highest_signed_height: Count = Field(
         default=0, description="Highest height that the node was seen to have signed. Never goes back."
     )
     permit: Permit | None = Field(default=None, description="The last permit to start the validator.")
