@@ -1,0 +1,30 @@
+{{/* Environment of the operator's container: its settings (JIL_*), then proxy and CA, then what the user adds. */}}
+{{- define "jil-operator.env" -}}
+- name: JIL_SYSTEM_NAMESPACE
+  valueFrom:
+    fieldRef: {fieldPath: metadata.namespace}
+- name: JIL_POD_NAME
+  valueFrom:
+    fieldRef: {fieldPath: metadata.name}
+- name: JIL_LOG_LEVEL
+  value: {{ .Values.log.level }}
+{{- if or .Values.proxy.https .Values.proxy.http }}
+{{- with .Values.proxy.https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy.http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+- name: NO_PROXY
+  value: {{ concat (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") .Values.proxy.noProxy | join "," | quote }}
+{{- end }}
+{{- if or .Values.privateCA.configMap .Values.privateCA.secret }}
+- name: SSL_CERT_FILE
+  value: /etc/jil/private-ca/ca.crt
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
