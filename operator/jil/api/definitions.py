@@ -82,7 +82,8 @@ class Definition:
         root["properties"] = {
             "apiVersion": {"description": f"{self.kind.api_version}.", "type": "string"},
             "kind": {"description": f"{self.kind.kind}.", "type": "string"},
-            "metadata": {"description": "Standard object metadata.", "type": "object"},
+            # The API server refuses everything else here, even a description.
+            "metadata": {"type": "object"},
         }
         for name in ("spec", "status"):
             if name in fields:

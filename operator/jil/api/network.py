@@ -59,15 +59,17 @@ class Consensus(SpecModel):
     )
 
 
+# In CEL `namespace` is a reserved word: the field is `__namespace__` there. Unescaped it compiles, and its estimated
+# cost is then that of an unbounded string, which the API server refuses.
 class Member(SpecModel):
     """One node of the network: run in this cluster (``namespace``) or by another one (``publicKey`` and so on)."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "has(self.namespace) != has(self.publicKey)",
+            "has(self.__namespace__) != has(self.publicKey)",
             "a member needs exactly one of namespace and publicKey.",
-            "'member ' + self.nodeId + (has(self.namespace) ? ' has both namespace and publicKey: keep namespace if "
-            "this cluster runs it, publicKey if another one does.' : ' has neither namespace nor publicKey: set "
+            "'member ' + self.nodeId + (has(self.__namespace__) ? ' has both namespace and publicKey: keep namespace "
+            "if this cluster runs it, publicKey if another one does.' : ' has neither namespace nor publicKey: set "
             "namespace if this cluster runs it; for a member of another cluster set publicKey, peerId and address.')",
         ),
         Rule(
@@ -77,7 +79,7 @@ class Member(SpecModel):
             "cluster runs, and all three stay away for one that this cluster runs.'",
         ),
         immutable_optional(
-            "namespace",
+            "__namespace__",
             "namespace of a member",
             "Its key lives with its node: remove the member by the network's rules and add it again elsewhere.",
         ),
@@ -122,7 +124,7 @@ class Disruption(SpecModel):
 #: What a founder is in the genesis. Where it is reached (peerId, address) is not part of it and may change.
 _FROZEN = (
     "{a}.members.filter(m, m.founder).all(m, {b}.members.exists(o, o.founder && o.nodeId == m.nodeId && "
-    "o.zone == m.zone && o.power == m.power && has(o.namespace) == has(m.namespace) && "
+    "o.zone == m.zone && o.power == m.power && has(o.__namespace__) == has(m.__namespace__) && "
     "has(o.publicKey) == has(m.publicKey) && (!has(m.publicKey) || o.publicKey == m.publicKey)))"
 )
 

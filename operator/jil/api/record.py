@@ -133,9 +133,7 @@ class RecordSpec(SpecModel):
         ),
         Rule(
             "self.highestSignedHeight >= oldSelf.highestSignedHeight",
-            "highestSignedHeight cannot go back.",
-            "'highestSignedHeight cannot go back from ' + string(oldSelf.highestSignedHeight) + ' to ' + "
-            "string(self.highestSignedHeight) + ': the validator would be let start from an older sign state.'",
+            "highestSignedHeight cannot go back: the validator would be let start from an older sign state.",
         ),
     )
 
