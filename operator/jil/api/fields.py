@@ -103,6 +103,7 @@ PUBLIC_KEY_PATTERN = "^[A-Za-z0-9+/]{43}=$"
 SHA256_HEX_PATTERN = "^[0-9a-f]{64}$"
 CONSENSUS_ADDRESS_PATTERN = "^[0-9A-F]{40}$"
 LABEL_VALUE_PATTERN = "^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
+LABEL_KEY_PATTERN = "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 VERSION_PATTERN = "^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$"
 TAG_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 COUNTRY_PATTERN = "^[A-Z]{2}$"
@@ -244,6 +245,9 @@ LabelValue = Annotated[
 Count = Annotated[int, Ge(0), Le(2**53 - 1)]
 
 # Formats of objects that only the operator writes: the plain regex is enough, nobody reads its message.
+RecordedNodeId = Annotated[str, StringConstraints(max_length=10, pattern=NODE_ID_PATTERN)]
+RecordedPeerId = Annotated[str, StringConstraints(max_length=40, pattern=PEER_ID_PATTERN)]
+RecordedPublicKey = Annotated[str, StringConstraints(max_length=44, pattern=PUBLIC_KEY_PATTERN)]
 Sha256Hex = Annotated[str, StringConstraints(max_length=64, pattern=SHA256_HEX_PATTERN)]
 ConsensusAddress = Annotated[str, StringConstraints(max_length=40, pattern=CONSENSUS_ADDRESS_PATTERN)]
 Uid = Annotated[str, StringConstraints(min_length=1, max_length=64)]

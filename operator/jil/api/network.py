@@ -19,6 +19,9 @@ from jil.api.fields import (
     NodeId,
     PeerId,
     PublicKey,
+    RecordedNodeId,
+    RecordedPeerId,
+    RecordedPublicKey,
     Sha256Hex,
     SpecModel,
     StatusModel,
@@ -197,10 +200,10 @@ class NetworkSpec(SpecModel):
 class MemberStatus(StatusModel):
     """A member's public identity: what other clusters need in order to list it."""
 
-    node_id: NodeId = Field(description="Id of the member.")
+    node_id: RecordedNodeId = Field(description="Id of the member.")
     address: ConsensusAddress | None = Field(default=None, description="Consensus address, 40 capital hex digits.")
-    peer_id: PeerId | None = Field(default=None, description="p2p id, 40 lower-case hex digits.")
-    public_key: PublicKey | None = Field(default=None, description="ed25519 consensus key in base64.")
+    peer_id: RecordedPeerId | None = Field(default=None, description="p2p id, 40 lower-case hex digits.")
+    public_key: RecordedPublicKey | None = Field(default=None, description="ed25519 consensus key in base64.")
 
 
 class NetworkStatus(StatusModel):

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from jil.api import labels
 from jil.api.conditions import Condition
 from jil.api.fields import (
+    LABEL_KEY_PATTERN,
     ConsensusAddress,
     Count,
     Country,
@@ -22,8 +23,8 @@ from jil.api.fields import (
     ListMap,
     Message,
     NodeId,
-    PeerId,
     Quantity,
+    RecordedPeerId,
     Region,
     ShortText,
     SpecModel,
@@ -118,7 +119,8 @@ class Placement(SpecModel):
     """Where the node's pods may run."""
 
     node_selector: Annotated[
-        Mapping[Annotated[str, StringConstraints(max_length=317)], LabelValue],
+        # Only Python checks the form of a key: in CEL a key has no bound that the cost estimate could use.
+        Mapping[Annotated[str, StringConstraints(max_length=317, pattern=LABEL_KEY_PATTERN)], LabelValue],
         Len(0, 16),
         Rule(
             "self.all(k, size(k) <= 317)",
@@ -212,7 +214,7 @@ class NodeStatus(StatusModel):
         default=None, description="Height of the node's chain when last sampled (at most every 5 minutes)."
     )
     lag: Count | None = Field(default=None, description="Blocks behind the highest peer when last sampled.")
-    peer_id: PeerId | None = Field(default=None, description="p2p id of the node.")
+    peer_id: RecordedPeerId | None = Field(default=None, description="p2p id of the node.")
     consensus_address: ConsensusAddress | None = Field(default=None, description="Consensus address of the node's key.")
     waiting_for: WaitingFor | None = Field(default=None, description="What the node waits for; unset when nothing.")
     components: Annotated[tuple[ComponentStatus, ...], Len(0, SERVICES_MAX + 10), ListMap("name")] = Field(

@@ -16,10 +16,10 @@ from jil.api.fields import (
     ImageText,
     ListAtomic,
     ListMap,
-    NodeId,
     ObjectName,
-    PeerId,
-    PublicKey,
+    RecordedNodeId,
+    RecordedPeerId,
+    RecordedPublicKey,
     Sha256Hex,
     ShortText,
     SpecModel,
@@ -51,7 +51,7 @@ class Owner(SpecModel):
 class ValidatorKeyFacts(SpecModel):
     """Public facts about the consensus key."""
 
-    public_key: PublicKey = Field(description="ed25519 public key in base64.")
+    public_key: RecordedPublicKey = Field(description="ed25519 public key in base64.")
     address: ConsensusAddress = Field(description="Consensus address, 40 capital hex digits.")
     fingerprint: Sha256Hex = Field(description="SHA-256 of the Secret's data, 64 hex digits.")
 
@@ -59,7 +59,7 @@ class ValidatorKeyFacts(SpecModel):
 class NodeKeyFacts(SpecModel):
     """Public facts about the p2p key."""
 
-    peer_id: PeerId = Field(description="p2p id, 40 lower-case hex digits.")
+    peer_id: RecordedPeerId = Field(description="p2p id, 40 lower-case hex digits.")
     fingerprint: Sha256Hex = Field(description="SHA-256 of the Secret's data, 64 hex digits.")
 
 
@@ -137,7 +137,7 @@ class RecordSpec(SpecModel):
         ),
     )
 
-    node_id: Annotated[NodeId, immutable("nodeId", "The record is the claim of that id.")] = Field(
+    node_id: Annotated[RecordedNodeId, immutable("nodeId", "The record is the claim of that id.")] = Field(
         description="Id that the record claims. Immutable."
     )
     network: Annotated[ObjectName, immutable("network", "A node's key belongs to one chain.")] = Field(

@@ -61,6 +61,9 @@ def _convert(schema: Schema, definitions: Mapping[str, Schema], path: str) -> Sc
         flat["properties"] = {
             name: _convert(sub, definitions, f"{path}.{name}") for name, sub in flat["properties"].items()
         }
+    if "patternProperties" in flat:
+        # A structural schema cannot constrain keys; Python still does.
+        (flat["additionalProperties"],) = flat.pop("patternProperties").values()
     extra = flat.pop("additionalProperties", False)
     if isinstance(extra, dict):
         flat["additionalProperties"] = _convert(extra, definitions, f"{path}[*]")

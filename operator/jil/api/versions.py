@@ -1,6 +1,6 @@
 """Kubernetes versions that this API needs, and which of them were tested how.
 
-All features in use are generally available at the floor: ``persistentVolumeClaimRetentionPolicy`` of StatefulSets (1.32),
+All features in use are GA at the floor: ``persistentVolumeClaimRetentionPolicy`` of StatefulSets (1.32),
 ``unhealthyPodEvictionPolicy`` of disruption budgets (1.31), ValidatingAdmissionPolicy (1.30), ReadWriteOncePod and the
 CEL of the CRDs (``quantity()``, ``isQuantity()``, ``messageExpression``; 1.29). The floor is the oldest minor that the
 tested API server can emulate, so that nothing is promised that was not tried.
