@@ -149,9 +149,7 @@ def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
             return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{workload.name} to stop")
     leaving = sorted(pod.name for w in stage for pod in w.pods)
     if leaving:
-        return LifecyclePlan(
-            replicas, needs_power_grant=validator_up, waiting="pods to end: " + ", ".join(leaving[:5])
-        )
+        return LifecyclePlan(replicas, needs_power_grant=validator_up, waiting="pods to end: " + ", ".join(leaving[:5]))
     gone = stage[0]
     act = Act(ActKind.DELETE_WORKLOAD, gone.name, gone.kind, gone.component)
     return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{gone.name} to be removed")

@@ -1,0 +1,160 @@
+"""The node health endpoint, polled beside the reconcile loop so that no reconcile ever waits for a network call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+
+from jil.api import labels
+from jil.plan.health import ChainHealth, ComponentHealth, HealthReading
+
+log = logging.getLogger(__name__)
+
+NodeKey = tuple[str, str]
+"""(namespace, name) of a JILNode."""
+
+MAX_BODY = 64 * 1024
+TIMEOUT_SECONDS = 3.0
+
+
+def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
+    """The JSON of ``/v1/health``. A malformed body is a reading with an error, never an exception."""
+    try:
+        components = {
+            name: ComponentHealth(bool(part["ok"]), part.get("version"), part.get("error"))
+            for name in ("database", "cache", "broker")
+            if (part := body.get(name)) is not None
+        }
+        raw = body.get("chain")
+        chain = None
+        if raw is not None:
+            chain = ChainHealth(
+                ok=bool(raw["ok"]),
+                height=int(raw.get("height") or 0),
+                catching_up=bool(raw.get("catchingUp")),
+                peers=int(raw.get("peers") or 0),
+                address=str(raw.get("address") or ""),
+                peer_id=str(raw.get("peerId") or ""),
+                voting_power=int(raw.get("votingPower") or 0),
+                version=raw.get("version"),
+                error=raw.get("error"),
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return HealthReading(at=at, error=f"the health endpoint answered something unreadable: {error!r}")
+    return HealthReading(at=at, components=components, chain=chain)
+
+
+def health_url(namespace: str, name: str) -> str:
+    """Service DNS of a node's health endpoint; the trailing dot spares the search list."""
+    return f"http://{labels.child_name(name, 'health')}.{namespace}.svc:{labels.HEALTH_PORT}/v1/health"
+
+
+async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[], datetime]) -> HealthReading:
+    """One bounded GET: at most 64 KiB, no redirects, a short deadline."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with session.get(url, timeout=timeout, allow_redirects=False) as response:
+            if response.status != 200:
+                return HealthReading(at=now(), error=f"{url} answered {response.status}")
+            raw = await response.content.read(MAX_BODY + 1)
+            if len(raw) > MAX_BODY:
+                return HealthReading(at=now(), error=f"{url} answered more than {MAX_BODY} bytes")
+            body = json.loads(raw)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        return HealthReading(at=now(), error=f"{url}: {type(error).__name__}: {error}")
+    if not isinstance(body, dict):
+        return HealthReading(at=now(), error=f"{url} answered no JSON object")
+    return parse_health(body, now())
+
+
+@dataclass(frozen=True)
+class _Essence:
+    """The part of a reading whose change is worth a reconcile; heights alone are samples."""
+
+    ok: tuple[tuple[str, bool], ...]
+    chain_ok: bool | None
+    catching_up: bool
+    voting_power: int
+    error: bool
+
+    @classmethod
+    def of(cls, reading: HealthReading) -> _Essence:
+        chain = reading.chain
+        return cls(
+            tuple(sorted((k, v.ok) for k, v in reading.components.items())),
+            chain.ok if chain else None,
+            bool(chain and chain.catching_up),
+            chain.voting_power if chain else 0,
+            reading.error is not None,
+        )
+
+
+class HealthPoller:
+    """Keeps the last reading of every node it was told of and reports changes.
+
+    One slow node delays nobody: nodes are read side by side with a bound, each with its own deadline.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        now: Callable[[], datetime],
+        on_change: Callable[[NodeKey], None],
+        url: Callable[[str, str], str] = health_url,
+        interval: float = 5.0,
+        concurrency: int = 32,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._now = now
+        self._on_change = on_change
+        self._url = url
+        self._interval = interval
+        self._gate = asyncio.Semaphore(concurrency)
+        self._sleep = sleep
+        self._wanted: set[NodeKey] = set()
+        self._readings: dict[NodeKey, HealthReading] = {}
+
+    def watch(self, key: NodeKey) -> None:
+        self._wanted.add(key)
+
+    def forget(self, key: NodeKey) -> None:
+        self._wanted.discard(key)
+        self._readings.pop(key, None)
+
+    def reading(self, key: NodeKey) -> HealthReading | None:
+        return self._readings.get(key)
+
+    def highest(self, keys: set[NodeKey]) -> int | None:
+        """The highest height among fresh readings of these nodes, None when nobody could be read."""
+        heights = [
+            r.chain.height
+            for k in keys
+            if (r := self._readings.get(k)) and r.chain and r.chain.ok and r.fresh(self._now())
+        ]
+        return max(heights, default=None)
+
+    async def run(self) -> None:
+        """Polls until it is cancelled."""
+        while True:
+            await asyncio.gather(*(self._poll(key) for key in tuple(self._wanted)))
+            await self._sleep(self._interval)
+
+    async def _poll(self, key: NodeKey) -> None:
+        async with self._gate:
+            reading = await read_health(self._session, self._url(*key), self._now)
+        if key not in self._wanted:
+            return
+        before = self._readings.get(key)
+        self._readings[key] = reading
+        if before is None or _Essence.of(before) != _Essence.of(reading):
+            log.info("health of %s/%s changed", *key, extra={"error": reading.error})
+            self._on_change(key)
