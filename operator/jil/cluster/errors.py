@@ -1,3 +1,4 @@
+# ruff: noqa: N818  (the names are those of Kubernetes' own reasons)
 """What can go wrong between us and the API server, as types that the work queue can act on.
 
 Every message says what was asked, what came back and what to do. ``retry_after`` is in seconds and comes from the
@@ -137,9 +138,7 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
     reason = str(status.get("reason") or "")
     message = str(status.get("message") or "")
     details = status.get("details") or {}
-    causes = tuple(
-        f"{cause.get('field', '?')}: {cause.get('message', '')}" for cause in (details.get("causes") or ())
-    )
+    causes = tuple(f"{cause.get('field', '?')}: {cause.get('message', '')}" for cause in (details.get("causes") or ()))
     if retry_after is None and details.get("retryAfterSeconds"):
         retry_after = float(details["retryAfterSeconds"])
     # A failed JSON-patch test is a 422 without causes; it means what a 409 means.
@@ -147,6 +146,4 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
         type_: type[ApiError] = Conflict
     else:
         type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
-    return type_(
-        method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after
-    )
+    return type_(method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after)

@@ -1,29 +1,20 @@
 """The ticket without which the client does nothing disruptive.
 
 Only ``jil.cluster.disruption`` issues grants (a unit test reads the whole package's syntax trees for any other use of
-``_issue``). The client asks for one before it deletes, scales, disarms or takes out of serving; it takes the target, its
-UID and its resourceVersion from the grant and from nowhere else, so a grant works for exactly the object that the gate
-looked at, once: the first write changes the resourceVersion.
+``_issue``). The client asks for one before it deletes, scales, disarms or takes out of serving; it takes the target,
+its UID and its resourceVersion from the grant and from nowhere else, so a grant works for exactly the object that the
+gate looked at, once: the first write changes the resourceVersion.
 """
 
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
-from enum import StrEnum
 from typing import Final
 
 from jil.api.kinds import Kind
+from jil.plan.acts import Act
 
 _SEAL: Final = object()
-
-
-class Act(StrEnum):
-    """What the client may do with a grant. Why it is done (upgrade, drain, stop) is the gate's business."""
-
-    DELETE = "Delete"
-    SCALE = "Scale"
-    DISARM = "Disarm"
-    SERVING_OFF = "ServingOff"
 
 
 @dataclass(frozen=True)
@@ -40,8 +31,8 @@ class TargetRef:
         missing = [field for field in ("name", "uid", "resource_version") if not getattr(self, field)]
         if missing:
             raise ValueError(
-                f"target {self} lacks {', '.join(missing)}: a disruptive request is only made against one known version "
-                "of one object, read it first"
+                f"target {self} lacks {', '.join(missing)}: a disruptive request is only made against one known "
+                "version of one object, read it first"
             )
 
     def __str__(self) -> str:
@@ -54,7 +45,7 @@ class Grant:
     """Permission for one act on one target. ``id`` stands in the ledger, in the User-Agent and so in the audit log."""
 
     id: str
-    act: str
+    act: Act
     target: TargetRef
     seal: InitVar[object]
 
