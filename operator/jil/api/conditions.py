@@ -116,6 +116,8 @@ class Reason(StrEnum):
     UNKNOWN_SERVICE = "UnknownService", "The spec overrides a service that the release does not have."
 
     # Something is lost or does not answer.
+    VOLUME_LOST = "VolumeLost", "The record knows a volume whose claim is gone: it is not replaced by an empty one."
+    VOLUME_DELETING = "VolumeDeleting", "Somebody deleted the volume claim; it goes when its pod does."
     KEY_LOST = "KeyLost", "The record knows a key whose Secret is gone: nothing starts, and no new key is made."
     KEY_FOREIGN = "KeyForeign", "A key Secret is not the recorded one, or comes from another cluster."
     SIGN_STATE_LOST = (

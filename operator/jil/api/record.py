@@ -137,9 +137,8 @@ class RecordSpec(SpecModel):
         ),
     )
 
-    node_id: Annotated[RecordedNodeId, immutable("nodeId", "The record is the claim of that id.")] = Field(
-        description="Id that the record claims. Immutable."
-    )
+    # Immutable without a rule of its own: it must match the object's name, which never changes.
+    node_id: RecordedNodeId = Field(description="Id that the record claims; its lower case is the record's name.")
     network: Annotated[ObjectName, immutable("network", "A node's key belongs to one chain.")] = Field(
         description="JILNetwork that the node takes part in. Immutable."
     )
