@@ -13,7 +13,7 @@ from testbed.certificates import KeyPair
 from testbed.errors import BedError
 
 
-class ApiRefused(BedError):
+class ApiError(BedError):
     """The API server answered with an error; ``code`` is the HTTP status, ``body`` the Status object."""
 
     def __init__(self, method: str, path: str, code: int, body: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ class ApiClient:
     ) -> dict[str, Any]:
         """One request; returns the parsed JSON answer ({} for an empty one; {"text": …} when it is not JSON).
 
-        Raises ApiRefused for a status >= 400 and OSError when the server cannot be reached.
+        Raises ApiError for a status >= 400 and OSError when the server cannot be reached.
         """
         headers = {"Accept": "application/json", "User-Agent": self._agent}
         payload = None
@@ -72,7 +72,7 @@ class ApiClient:
         except ValueError:
             answer = {"text": text}
         if response.status >= 400:
-            raise ApiRefused(method, path, response.status, answer if isinstance(answer, dict) else {"text": text})
+            raise ApiError(method, path, response.status, answer if isinstance(answer, dict) else {"text": text})
         return answer
 
     def get(self, path: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class ApiClient:
         """Whether GET finds it."""
         try:
             self.get(path)
-        except ApiRefused as problem:
+        except ApiError as problem:
             if problem.code == 404:
                 return False
             raise

@@ -23,6 +23,7 @@ KUBERNETES = "v1.36.3"
 """Version that kubebox reports; its go.mod pins the same."""
 
 KUBEBOX_SOURCE = Path(__file__).with_name("kubebox")
+PAUSE_SOURCE = Path(__file__).with_name("nodeimage") / "pause"
 KUBEBOX_NAMES = (
     "etcd",
     "kube-apiserver",
@@ -61,6 +62,12 @@ TOOLS = (
         "v0.22.1",
         "github.com/google/go-containerregistry/cmd/crane",
     ),
+    GoTool(
+        "registry",
+        "github.com/distribution/distribution/v3",
+        "v3.1.2",
+        "github.com/distribution/distribution/v3/cmd/registry",
+    ),
     GoTool("coredns", "github.com/coredns/coredns", "v1.15.0", "github.com/coredns/coredns"),
     GoTool(
         "local-path-provisioner",
@@ -97,6 +104,19 @@ def component(name: str) -> Path:
     if name not in KUBEBOX_NAMES:
         raise BedError(f"kubebox holds no '{name}'; it holds {', '.join(KUBEBOX_NAMES)}")
     return kubebox().with_name(name)
+
+
+def pause() -> Path:
+    """Path of the pause program, the one that holds a pod's namespaces."""
+    program = paths.built() / f"pause-{fingerprint.of_text(fingerprint.of_tree(PAUSE_SOURCE), _target())}" / "pause"
+    if not program.exists():
+        with exclusive("build"):
+            if not program.exists():
+                with paths.FreshFolder(program.parent) as folder, stage("building pause"):
+                    command: list[str | Path] = [toolchain.go(), "build", "-trimpath", "-ldflags", "-s -w"]
+                    command += ["-o", folder / "pause", "."]
+                    run(command, timeout_s=_BUILD_DEADLINE_S, env=_environment(), cwd=PAUSE_SOURCE)
+    return program
 
 
 def all_programs() -> dict[str, Path]:
@@ -141,7 +161,7 @@ def program_for(name: str) -> Path:
 
 
 def on_path(name: str) -> Path | None:
-    """The program of PATH when its version is good enough; never a version-picking dispatcher such as gcloud's kubectl."""
+    """The program of PATH when its version is good enough; never a version-picking dispatcher (gcloud's kubectl)."""
     found = shutil.which(name)
     if not found or name not in _GOOD_ENOUGH:
         return None
@@ -177,12 +197,20 @@ def _build_kubebox(program: Path) -> None:
     flags = f"-s -w -X {stamp}.gitVersion={KUBERNETES} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     # Built from a copy: the go command must never write into the checkout.
     with (
-        _fresh_folder(program.parent) as folder,
+        paths.FreshFolder(program.parent) as folder,
         stage("building kubebox (8-10 minutes the first time, 1 minute after)"),
     ):
         source = folder / "source"
         shutil.copytree(KUBEBOX_SOURCE, source)
-        command = [*_nice(), toolchain.go(), "build", "-mod=readonly", "-trimpath", "-tags", "providerless"]
+        command: list[str | Path] = [
+            *_nice(),
+            toolchain.go(),
+            "build",
+            "-mod=readonly",
+            "-trimpath",
+            "-tags",
+            "providerless",
+        ]
         command += ["-ldflags", flags, "-o", folder / "kubebox", "."]
         run(command, timeout_s=_BUILD_DEADLINE_S, env=_environment(), cwd=source)
         shutil.rmtree(source)
@@ -191,8 +219,8 @@ def _build_kubebox(program: Path) -> None:
 
 
 def _build_tool(wanted: GoTool, program: Path) -> None:
-    with _fresh_folder(program.parent) as folder, stage(f"building {wanted.name} {wanted.version}"):
-        command = [
+    with paths.FreshFolder(program.parent) as folder, stage(f"building {wanted.name} {wanted.version}"):
+        command: list[str | Path] = [
             *_nice(),
             toolchain.go(),
             "install",
@@ -203,25 +231,6 @@ def _build_tool(wanted: GoTool, program: Path) -> None:
         ]
         environment = {**_environment(), "GOBIN": str(folder)}
         run(command, timeout_s=_BUILD_DEADLINE_S, env=environment, cwd=Path("/"))
-
-
-class _fresh_folder:
-    """A folder that takes its final name only when everything in it is complete."""
-
-    def __init__(self, final: Path) -> None:
-        self.final = final
-        self.part = final.with_name(f"{final.name}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir(parents=True)
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.part.rename(self.final)
-        else:
-            shutil.rmtree(self.part, ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import audit, binaries, paths
-from testbed.apiclient import ApiClient, ApiRefused
+from testbed.apiclient import ApiClient, ApiError
 from testbed.certificates import Authority, KeyPair, signing_key
 from testbed.errors import BedError
 from testbed.processes import end, spawn_bound, tail, wait_until
@@ -304,7 +304,7 @@ class ControlPlane:
     def _serves(self) -> bool:
         try:
             self.admin.request("GET", "/readyz", timeout_s=5)
-        except (OSError, ApiRefused):
+        except (OSError, ApiError):
             return False
         return True
 

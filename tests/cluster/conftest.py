@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+
 from testbed.controlplane import ControlPlane
 
 _numbers = itertools.count(1)

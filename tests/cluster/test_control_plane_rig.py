@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from testbed.apiclient import ApiRefused
+
+from testbed.apiclient import ApiError
 from testbed.controlplane import APISERVER, ControlPlane, sweep
 from testbed.errors import BedError
 from testbed.paths import CHECKOUT
@@ -84,7 +85,7 @@ def test_audit_log_tells_who_wrote_what_and_hides_secrets(control_plane: Control
 
 
 def test_a_user_has_only_the_rights_that_rbac_gives(control_plane: ControlPlane, namespace: str) -> None:
-    with pytest.raises(ApiRefused) as refused:
+    with pytest.raises(ApiError) as refused:
         control_plane.client("nobody").get(f"/api/v1/namespaces/{namespace}/configmaps")
     assert refused.value.code == 403
 

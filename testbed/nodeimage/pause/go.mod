@@ -1,0 +1,3 @@
+module jil.io/testbed/pause
+
+go 1.24
