@@ -6,14 +6,24 @@ import difflib
 
 import pytest
 
-from tests.unit.charts.rendering import CASES, CHARTS, GOLDEN, KUBERNETES, Case, helm
+from tests.unit.charts.goldens import CASES, FOLDER, RIGHTS, Case, rights_table
+from tests.unit.charts.rendering import CHARTS, KUBERNETES, helm, jurisdiction, operator
+
+
+def assert_golden(name: str, rendered: str) -> None:
+    wanted = (FOLDER / name).read_text()
+    difference = difflib.unified_diff(wanted.splitlines(), rendered.splitlines(), "golden", "rendered", lineterm="")
+    remedy = "Meant? python -m tests.unit.charts.goldens --write, then read the diff."
+    assert wanted == rendered, "\n".join([*difference, "", remedy])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_rendered_objects_are_the_golden_ones(case: Case) -> None:
-    wanted, rendered = case.golden.read_text(), case.render()
-    difference = "\n".join(difflib.unified_diff(wanted.splitlines(), rendered.splitlines(), "golden", "rendered", lineterm=""))
-    assert wanted == rendered, f"{difference}\n\nMeant? python -m tests.unit.charts.rendering --write, then read the diff."
+    assert_golden(f"{case.name}.yaml", case.render())
+
+
+def test_the_rights_of_operator_and_people_are_those_of_the_reviewed_table() -> None:
+    assert_golden(RIGHTS, rights_table([*operator(), *jurisdiction()]))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -37,4 +47,4 @@ def test_helm_lint_accepts_the_operator_chart_with_its_default_values() -> None:
 
 
 def test_no_golden_file_is_left_of_a_case_that_is_gone() -> None:
-    assert {path.name for path in GOLDEN.glob("*.yaml")} == {case.golden.name for case in CASES}
+    assert {path.name for path in FOLDER.iterdir()} == {f"{case.name}.yaml" for case in CASES} | {RIGHTS}

@@ -51,7 +51,10 @@ def test_a_wrong_value_of_the_operator_is_named_with_what_it_should_be(values: s
         ("", "--set image.ref=<registry>/<repository>@sha256:<64 hex digits>"),
         ("image.repository=registry.example/jil/operator", "--set image.ref="),
         (f"image.ref={IMAGE},image.digest={DIGEST}", "give image.ref or image.repository with image.digest, not both"),
-        (f"image.ref={IMAGE},privateCA.configMap=a,privateCA.secret=b", "privateCA.configMap or privateCA.secret, not both"),
+        (
+            f"image.ref={IMAGE},privateCA.configMap=a,privateCA.secret=b",
+            "privateCA.configMap or privateCA.secret, not both",
+        ),
     ],
 )
 def test_a_missing_or_double_value_of_the_operator_is_refused_with_the_remedy(values: str, remedy: str) -> None:

@@ -1,0 +1,150 @@
+"""The operator's own pod: restricted, by digest, with probes; the same for the pod of ``helm test``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.charts.rendering import CHARTS, IMAGE, Manifest, of_kind, only, operator
+
+
+def pod_spec(manifests: list[Manifest]) -> dict[str, Any]:
+    spec: dict[str, Any] = only(manifests, "Deployment", "jil-operator")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifests: list[Manifest]) -> dict[str, Any]:
+    (found,) = pod_spec(manifests)["containers"]
+    return dict(found)
+
+
+def environment(manifests: list[Manifest]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(manifests)["env"]}
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return operator()
+
+
+@pytest.mark.parametrize("which", ["operator", "helm test"])
+def test_every_pod_of_the_chart_is_restricted_with_a_read_only_root(manifests: list[Manifest], which: str) -> None:
+    spec = pod_spec(manifests) if which == "operator" else only(manifests, "Pod", "jil-operator-test")["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    for part in spec["containers"]:
+        assert part["image"] == IMAGE
+        assert part["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"requests", "limits"} <= set(part["resources"])
+        assert "cpu" not in part["resources"]["limits"]
+
+
+def test_the_quickstarts_operator_asks_for_no_more_than_50m_of_cpu(manifests: list[Manifest]) -> None:
+    assert container(manifests)["resources"]["requests"]["cpu"] == "50m"
+
+
+def test_a_read_only_root_leaves_tmp_writable(manifests: list[Manifest]) -> None:
+    assert {"name": "tmp", "mountPath": "/tmp"} in container(manifests)["volumeMounts"]
+    assert [volume["name"] for volume in pod_spec(manifests)["volumes"] if "emptyDir" in volume] == ["tmp"]
+
+
+def test_liveness_asks_livez_and_readiness_asks_readyz(manifests: list[Manifest]) -> None:
+    probes = container(manifests)
+    paths = {kind: probes[kind]["httpGet"]["path"] for kind in ("livenessProbe", "startupProbe", "readinessProbe")}
+    assert paths == {"livenessProbe": "/livez", "startupProbe": "/livez", "readinessProbe": "/readyz"}
+
+
+def test_only_the_operators_pod_gets_a_token(manifests: list[Manifest]) -> None:
+    assert pod_spec(manifests)["automountServiceAccountToken"] is True
+    assert only(manifests, "ServiceAccount", "jil-operator")["automountServiceAccountToken"] is False
+    assert only(manifests, "Pod", "jil-operator-test")["spec"]["automountServiceAccountToken"] is False
+
+
+def test_the_service_finds_the_operators_pods_and_not_the_test_pod(manifests: list[Manifest]) -> None:
+    selector = only(manifests, "Service", "jil-operator")["spec"]["selector"].items()
+    template = only(manifests, "Deployment", "jil-operator")["spec"]["template"]
+    assert selector <= template["metadata"]["labels"].items()
+    assert not selector <= only(manifests, "Pod", "jil-operator-test")["metadata"]["labels"].items()
+    port = only(manifests, "Service", "jil-operator")["spec"]["ports"][0]["targetPort"]
+    assert port in {entry["name"] for entry in container(manifests)["ports"]}
+
+
+def test_nothing_of_the_chart_carries_the_label_of_what_the_operator_owns() -> None:
+    # Objects with that label are swept by the operator and held by the deletion guard.
+    for manifest in operator("--set", "replicas=2"):
+        assert manifest["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") != "jil-operator"
+
+
+def test_one_replica_has_no_budget_that_could_only_block_drains(manifests: list[Manifest]) -> None:
+    assert list(of_kind(manifests, "PodDisruptionBudget")) == []
+    assert "topologySpreadConstraints" not in pod_spec(manifests)
+
+
+def test_two_replicas_are_spread_and_leave_one_at_a_time() -> None:
+    two = operator("--set", "replicas=2")
+    assert only(two, "PodDisruptionBudget", "jil-operator")["spec"]["maxUnavailable"] == 1
+    (spread,) = pod_spec(two)["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+
+
+def test_the_system_namespace_is_the_releases() -> None:
+    assert environment(operator())["JIL_SYSTEM_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+def test_a_proxy_never_stands_between_the_operator_and_its_api_server() -> None:
+    bypass = environment(operator("--set", "proxy.https=http://proxy.example:3128"))["NO_PROXY"].split(",")
+    assert {"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local", "localhost"} <= set(bypass)
+
+
+def test_without_a_proxy_no_proxy_variable_is_set(manifests: list[Manifest]) -> None:
+    assert not {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"} & set(environment(manifests))
+
+
+@pytest.mark.parametrize(("kind", "source"), [("configMap", {"name": "ca"}), ("secret", {"secretName": "ca"})])
+def test_a_private_ca_is_mounted_and_named_to_openssl(kind: str, source: dict[str, str]) -> None:
+    rendered = operator("--set", f"privateCA.{kind}=ca,privateCA.key=root.pem")
+    (volume,) = [volume for volume in pod_spec(rendered)["volumes"] if volume["name"] == "private-ca"]
+    assert volume[kind] == source | {"items": [{"key": "root.pem", "path": "ca.crt"}]}
+    (mount,) = [mount for mount in container(rendered)["volumeMounts"] if mount["name"] == "private-ca"]
+    assert environment(rendered)["SSL_CERT_FILE"] == mount["mountPath"] + "/ca.crt"
+
+
+def test_the_guards_name_the_service_account_of_the_releases_namespace() -> None:
+    rendered = operator(namespace="platform")
+    for name in ("jil-start-permit", "jil-users-objects"):
+        policy = only(rendered, "ValidatingAdmissionPolicy", name)
+        assert "system:serviceaccount:platform:jil-operator" in yaml.safe_dump(policy, width=1000)
+    assert "'platform'" in yaml.safe_dump(only(rendered, "ValidatingAdmissionPolicy", "jil-deletion-guard"), width=1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "policies"),
+    [
+        ("deletion", {"jil-deletion-guard", "jil-guard-labels"}),
+        ("startPermit", {"jil-start-permit"}),
+        ("usersObjects", {"jil-users-objects"}),
+    ],
+)
+def test_a_guard_that_is_off_takes_its_policy_and_binding_away(value: str, policies: set[str]) -> None:
+    def names(manifests: list[Manifest], kind: str) -> set[str]:
+        return {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)}
+
+    on, off = operator(), operator("--set", f"guards.{value}=false")
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        assert names(on, kind) - names(off, kind) == policies
+    assert f"not .Values.guards.{value}" in (CHARTS / "jil-operator/templates/NOTES.txt").read_text(), "no warning"
+
+
+def test_every_guard_fails_closed_and_denies(manifests: list[Manifest]) -> None:
+    for policy in of_kind(manifests, "ValidatingAdmissionPolicy"):
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        binding = only(manifests, "ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
+        assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
