@@ -1,0 +1,5 @@
+"""Alembic's entry: migrates the schema ``ledger`` on the connection that the runner has locked."""
+
+from jil.node.migration import run_environment
+
+run_environment("ledger")
