@@ -9,8 +9,10 @@ from typing import Any, Self
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from jil.api.fields import SpecModel
 
-class InvalidObjectError(ValueError):
+
+class InvalidObject(ValueError):  # noqa: N818 - it is a state of an object as much as an error
     """An object that the API server stores but this operator cannot read: its spec breaks a rule.
 
     ``problems`` has one line per fault, each with the path of the field.
@@ -53,17 +55,19 @@ class Resource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     metadata: ObjectMeta
+    #: Each kind narrows it to its own model.
+    spec: SpecModel
 
     @classmethod
     def parse(cls, obj: Mapping[str, Any]) -> Self:
-        """Typed view of ``obj`` as the API server returned it. Raises InvalidObjectError with one line per fault."""
+        """Typed view of ``obj`` as the API server returned it. Raises InvalidObject with one line per fault."""
         try:
             return cls.model_validate(obj)
         except ValidationError as error:
             metadata = obj.get("metadata")
             name = metadata.get("name", "?") if isinstance(metadata, Mapping) else "?"
             problems = tuple(_problem(item["loc"], item["msg"], item["input"]) for item in error.errors())
-            raise InvalidObjectError(cls.__name__, str(name), problems) from error
+            raise InvalidObject(cls.__name__, str(name), problems) from error
 
     @property
     def name(self) -> str:

@@ -36,24 +36,24 @@ def collection(crd: Manifest, namespace: str, group: str | None = None) -> str:
     return f"/apis/{group or crd['spec']['group']}/{version}{scope}/{crd['spec']['names']['plural']}"
 
 
-def install(admin: ApiClient, crd: Manifest) -> None:
-    """Apply one CRD and wait until its objects can be written."""
-    path = f"{CRDS}/{crd['metadata']['name']}"
-    admin.apply(path, crd)
+def install(admin: ApiClient, *crds: Manifest) -> None:
+    """Apply CRDs and wait until their objects can be written."""
+    paths = [f"{CRDS}/{crd['metadata']['name']}" for crd in crds]
+    for path, crd in zip(paths, crds, strict=True):
+        admin.apply(path, crd)
 
     def established() -> bool:
-        conditions = admin.get(path).get("status", {}).get("conditions") or []
-        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+        found = [admin.get(path).get("status", {}).get("conditions") or [] for path in paths]
+        return all(any(c["type"] == "Established" and c["status"] == "True" for c in each) for each in found)
 
-    wait_until(established, f"{crd['metadata']['name']} to be established", 20.0, 0.05)
+    wait_until(established, "the CRDs to be established", 20.0, 0.05)
 
 
 @pytest.fixture(scope="session")
 def crds(control_plane: ControlPlane) -> dict[str, Manifest]:
     """The checked-in CRDs, installed; kind -> manifest."""
     found = checked_in()
-    for crd in found.values():
-        install(control_plane.admin, crd)
+    install(control_plane.admin, *found.values())
     return found
 
 
