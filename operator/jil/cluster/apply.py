@@ -129,7 +129,11 @@ class Gap:
         """One line per difference, values first."""
         shown = {difference.path for difference in self.values}
         lines = [str(difference) for difference in self.values]
-        lines += [f"{fieldset.show(path)}: changed by another manager" for path in self.lost if path not in shown]
+        lines += [
+            f"{fieldset.show(path) or 'the whole object'}: set by another manager"
+            for path in self.lost
+            if path not in shown
+        ]
         lines += [f"{fieldset.show(path)}: no longer wanted" for path in self.surplus]
         return tuple(lines)
 

@@ -170,6 +170,11 @@ class KubeClient:
         body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
         return await self._merge(kind, name, namespace, body)
 
+    async def merge_patch(self, kind: Kind, name: str, namespace: str | None, body: Manifest) -> Manifest:
+        """JSON merge patch, e.g. the series of an Event. Not for workloads and pods."""
+        self._refuse_guarded(kind, name, "merge patch")
+        return await self._merge(kind, name, namespace, body)
+
     async def serve(self, pod: str, namespace: str, *, uid: str) -> Manifest:
         """Put a pod into its Service again. The way back never needs a grant."""
         body = {"metadata": {"uid": uid, "labels": {labels.SERVING: "true"}}}

@@ -103,6 +103,12 @@ class GrantRequired(Exception):
         super().__init__(f"{target}: {why}; ask jil.cluster.disruption for a grant to {act} it")
 
 
+#: All that the server says when an operation of a JSON patch fails. Ours are computed from one version and begin with a
+#: ``test`` of it, so an operation that fails means that the object has moved on: what a 409 means.
+_PATCH_DOES_NOT_FIT = "the server rejected our request due to an error in our request"
+#: A merge patch with the UID of an object that was replaced by another of the same name.
+_OTHER_UID = "metadata.uid: Invalid value"
+
 #: ``reason`` of a Status, then the HTTP code: the reason is finer (409 is both AlreadyExists and Conflict).
 _BY_REASON: Mapping[str, type[ApiError]] = {
     "AlreadyExists": AlreadyExists,
@@ -141,8 +147,7 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
     causes = tuple(f"{cause.get('field', '?')}: {cause.get('message', '')}" for cause in (details.get("causes") or ()))
     if retry_after is None and details.get("retryAfterSeconds"):
         retry_after = float(details["retryAfterSeconds"])
-    # A failed JSON-patch test is a 422 without causes; it means what a 409 means.
-    if code == 422 and ("test failed" in message or "testing value" in message.lower()):
+    if code == 422 and (_PATCH_DOES_NOT_FIT in message or _OTHER_UID in message):
         type_: type[ApiError] = Conflict
     else:
         type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
