@@ -1,0 +1,57 @@
+#!/bin/sh
+# Tries the entrypoints of the operands for real: `sh images/tests/run.sh [database|cache|broker-kafka]...`
+#
+# With IMAGES=<images.json of `python -m testbed images`> and a Docker engine: in the built images, as the cluster runs
+# them. Without: with this machine's PostgreSQL 15, Redis, Java 17 and flock, as a user that is not root.
+# What cannot be tried is named and makes the run fail.
+set -eu
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+failed=''
+
+need() { # need TEST COMMAND PACKAGE
+  command -v "$2" >/dev/null 2>&1 || {
+    echo "$1: cannot be tried, $2 is missing (Debian: $3)"
+    return 1
+  }
+}
+
+prerequisites() {
+  if [ -n "${IMAGES:-}" ]; then
+    need "$1" docker docker.io || return 1
+    IMAGE=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$IMAGES" "$1") || {
+      echo "$1: cannot be tried, $IMAGES does not name it"
+      return 1
+    }
+    export IMAGE
+    return 0
+  fi
+  need "$1" setpriv util-linux || return 1
+  need "$1" flock util-linux || return 1
+  case $1 in
+    database) PATH=/usr/lib/postgresql/15/bin:$PATH need "$1" initdb postgresql-15 ;;
+    cache) need "$1" redis-server redis-server ;;
+    broker-kafka)
+      need "$1" java openjdk-17-jre-headless || return 1
+      [ -n "${JARS:-}" ] || {
+        echo "$1: cannot be tried, JARS is not set (the folder lib that images/broker-kafka/prepare.sh makes)"
+        return 1
+      }
+      ;;
+    *)
+      echo "$1: there is no such test"
+      return 1
+      ;;
+  esac
+}
+
+[ $# -gt 0 ] || set -- database cache broker-kafka
+for name; do
+  if ! prerequisites "$name" || ! timeout 600 sh "$here/$name.test.sh"; then
+    failed="$failed $name"
+  fi
+done
+[ -z "$failed" ] || {
+  echo "images: failed:$failed"
+  exit 1
+}
+echo "images: all checks passed"
