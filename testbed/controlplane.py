@@ -204,7 +204,6 @@ class ControlPlane:
         self._serving = self._authority.server(APISERVER, alternatives)
         self._admin = self._authority.client("admin", ["system:masters"])
         signing_key(self._pki("sa.key"), self._pki("sa.pub"))
-        (self.folder / "audit-policy.json").write_text(audit.policy_text())
         login = {
             "client-certificate-data": _inline(self._admin.certificate),
             "client-key-data": _inline(self._admin.key),
@@ -269,7 +268,7 @@ class ControlPlane:
                 "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                 "--authorization-mode=Node,RBAC",
                 "--enable-admission-plugins=NodeRestriction",
-                f"--audit-policy-file={self.folder / 'audit-policy.json'}",
+                f"--audit-policy-file={audit.POLICY}",
                 f"--audit-log-path={self.audit_log}",
                 "--audit-log-mode=blocking-strict",
                 "--shutdown-delay-duration=0s",

@@ -1,4 +1,4 @@
-"""What a Docker engine changes on the host's network and kernel settings: chosen with care before, undone after.
+"""What a Docker engine changes on the host (network, kernel settings, files): chosen with care, undone afterwards.
 
 Everything here needs root and is used for the private engine only; a user's own engine is never touched.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,13 +42,18 @@ _POOL = ipaddress.ip_network("172.31.128.0/17")
 """Two free /24 of this range are taken: outside of what Docker (172.17-30) and Kubernetes (10.x) use by default."""
 
 
+_FILES = ("/etc/docker/key.json", "/etc/docker", "/run/docker", "/opt/containerd")
+"""dockerd and containerd make these whatever their flags say."""
+
+
 @dataclass
 class Before:
-    """The host as it was before: sysctl values, policy of FORWARD, chains by family and table."""
+    """The host as it was before: sysctls, policy of FORWARD, chains by family and table, files that were not there."""
 
     sysctls: dict[str, str] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
     chains: dict[str, list[str]] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
         """For the state file."""
@@ -61,7 +67,7 @@ class Before:
 
 def look() -> Before:
     """Write down how the host is now."""
-    before = Before(sysctls=_sysctls())
+    before = Before(sysctls=_sysctls(), absent=[name for name in _FILES if not Path(name).exists()])
     for family in _FAMILIES:
         for table in _TABLES:
             rules = _rules(family, table)
@@ -90,7 +96,7 @@ def free_subnets(count: int) -> list[ipaddress.IPv4Network]:
     free = [each for each in _POOL.subnets(new_prefix=24) if not any(each.overlaps(other) for other in taken)]
     if len(free) < count:
         raise BedError(f"no {count} free /24 networks in {_POOL}: routes of this host take them (`ip route`)")
-    return free[:count]
+    return [each for each in free[:count] if isinstance(each, ipaddress.IPv4Network)]
 
 
 def create_bridge(name: str, network: ipaddress.IPv4Network) -> None:
@@ -108,7 +114,8 @@ def remove_link(name: str) -> None:
 
 
 def restore(before: Before, bridges: Iterable[str]) -> None:
-    """Bring the host back to ``before``: rules and chains that the engine left, FORWARD's policy, sysctls."""
+    """Bring the host back to ``before``: rules and chains that the engine left, FORWARD's policy, sysctls,
+    files."""
     names = tuple(bridges)
     for family in _FAMILIES:
         for table in _TABLES:
@@ -120,6 +127,12 @@ def restore(before: Before, bridges: Iterable[str]) -> None:
     for name, value in before.sysctls.items():
         if now.get(name, value) != value:
             _sysctl_path(name).write_text(value)
+    for name in before.absent:
+        path = Path(name)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _remove_rules(family: str, table: str, chains_before: set[str], bridges: tuple[str, ...]) -> None:
