@@ -1,8 +1,8 @@
 """A Kubernetes node is being emptied: which pods of a JILNode move, in which order, and what they will wait for.
 
-The validator's PodDisruptionBudget admits no eviction, so ``kubectl drain`` waits for it until the operator has moved the
-pod itself, under a grant. The same is done for the other workloads of one pod; catalogue services are Deployments, which
-an eviction moves without harm. A node that is not ready or unreachable is not being emptied: it is broken, and
+The validator's PodDisruptionBudget admits no eviction, so ``kubectl drain`` waits for it until the operator has moved
+the pod itself, under a grant. The same is done for the other workloads of one pod; catalogue services are Deployments,
+which an eviction moves without harm. A node that is not ready or unreachable is not being emptied: it is broken, and
 unreachable is never permission.
 """
 
@@ -60,9 +60,9 @@ def plan_drain(
 ) -> tuple[DrainAct, ...]:
     """The acts to ask grants for, first one first, for the pods of ONE JILNode on the Kubernetes ``node``.
 
-    ``local_volumes``: pod name -> the only Kubernetes node that the pod's volumes can be used on; pods whose volumes can
-    move are not in it. Pods that are ending already, or have ended, are left alone. One act is taken per pass; the next
-    pass computes the rest anew.
+    ``local_volumes``: pod name -> the only Kubernetes node that the pod's volumes can be used on; pods whose volumes
+    can move are not in it. Pods that are ending already, or have ended, are left alone. One act is taken per pass; the
+    next pass computes the rest anew.
     """
     why = leaving(node)
     if why is None:
@@ -80,7 +80,7 @@ def _returns(pod: PodView, leaving_node: str, only_on: str | None) -> str:
         return f"{pod.name} starts again on another node; its volume moves with it"
     if only_on == leaving_node:
         return (
-            f"{pod.name} stays Pending until {only_on} takes pods again (kubectl uncordon {only_on}): its volume lives on "
-            f"that node's own disk. If {only_on} never returns, the volume and what is on it go with it"
+            f"{pod.name} stays Pending until {only_on} takes pods again (kubectl uncordon {only_on}): its volume lives "
+            f"on that node's own disk. If {only_on} never returns, the volume and what is on it go with it"
         )
     return f"{pod.name} starts again on {only_on}, where its volume lives"
