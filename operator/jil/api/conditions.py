@@ -17,20 +17,33 @@ from pydantic import Field, StringConstraints
 from jil.api.fields import Count, StatusModel
 
 
-class ConditionType(StrEnum):
-    """Every condition type of every kind. What each says stands beside the sets below."""
+class _Word(StrEnum):
+    """A word for programs that carries its ``meaning`` for people; the reference prints it."""
 
-    SPEC_VALID = "SpecValid"
-    GENESIS_READY = "GenesisReady"
-    IDENTITY_READY = "IdentityReady"
-    STORAGE_READY = "StorageReady"
-    DATABASE_READY = "DatabaseReady"
-    CACHE_READY = "CacheReady"
-    BROKER_READY = "BrokerReady"
-    VALIDATOR_READY = "ValidatorReady"
-    SERVICES_READY = "ServicesReady"
-    SERVING = "Serving"
-    READY = "Ready"
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """A member is its word; the meaning rides along."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+
+class ConditionType(_Word):
+    """Every condition type of every kind."""
+
+    SPEC_VALID = "SpecValid", "The spec can be carried out: what it names exists and fits."
+    GENESIS_READY = "GenesisReady", "The genesis is frozen and every founder's key is in it."
+    IDENTITY_READY = "IdentityReady", "The node id is claimed and all keys are there and are the recorded ones."
+    STORAGE_READY = "StorageReady", "Every volume exists, is bound and has the size that was asked for."
+    DATABASE_READY = "DatabaseReady", "The database answers."
+    CACHE_READY = "CacheReady", "The cache answers."
+    BROKER_READY = "BrokerReady", "The broker answers."
+    VALIDATOR_READY = "ValidatorReady", "The validator runs and has caught up with its chain."
+    SERVICES_READY = "ServicesReady", "Every service of the release has the pods it should have."
+    SERVING = "Serving", "The node's Services send traffic to its pods."
+    READY = "Ready", "All of the above that apply; for a stopped node, that it is stopped as its spec says."
 
 
 #: The full set of each kind, in the order in which it is written and read. The first status write has all of them.
@@ -62,20 +75,8 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class Reason(StrEnum):
-    """Why a condition has its status, why something waits or was refused, what an Event is about.
-
-    Each member carries its ``meaning``, which the reference prints.
-    """
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Self:
-        """A member is its word; the meaning rides along."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
+class Reason(_Word):
+    """Why a condition has its status, why something waits or was refused, what an Event is about."""
 
     # Well.
     READY = "Ready", "It is there and does its work."
@@ -91,9 +92,6 @@ class Reason(StrEnum):
     STARTING = "Starting", "The process was started and does not answer yet."
     STOPPING = "Stopping", "It is being stopped in order."
     DRAINING = "Draining", "Serving is off and requests in flight are given time to end."
-    CREATED = "Created", "A child object was made."
-    DRIFT_REVERTED = "DriftReverted", "A child was changed by somebody else and put right."
-    GRANTED = "Granted", "The gate allowed a disruptive act, and it was done."
     CATCHING_UP = "CatchingUp", "The chain is behind its peers and gets nearer."
     WAITING_FOR_GENESIS = "WaitingForGenesis", "The network's genesis is not frozen yet."
     WAITING_FOR_RECORDS = "WaitingForRecords", "The genesis needs the keys of founders whose nodes do not exist yet."

@@ -59,7 +59,8 @@ class JILJurisdiction(Resource):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
-            "the name of a JILJurisdiction becomes a label value.",
+            "the name of a JILJurisdiction becomes a label value: at most 63 lower-case letters, digits and hyphens, "
+            "beginning and ending with a letter or digit.",
             "'name ' + self.metadata.name + ' becomes a label value: use at most 63 lower-case letters, digits and "
             "hyphens, beginning and ending with a letter or digit.'",
         ),

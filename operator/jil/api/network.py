@@ -70,14 +70,14 @@ class Member(SpecModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.__namespace__) != has(self.publicKey)",
-            "a member needs exactly one of namespace and publicKey.",
+            "a member needs exactly one of namespace (this cluster runs it) and publicKey (another one does).",
             "'member ' + self.nodeId + (has(self.__namespace__) ? ' has both namespace and publicKey: keep namespace "
             "if this cluster runs it, publicKey if another one does.' : ' has neither namespace nor publicKey: set "
             "namespace if this cluster runs it; for a member of another cluster set publicKey, peerId and address.')",
         ),
         Rule(
             "has(self.publicKey) == has(self.peerId) && has(self.publicKey) == has(self.address)",
-            "publicKey, peerId and address come together.",
+            "publicKey, peerId and address come together, for a member that another cluster runs.",
             "'member ' + self.nodeId + ': publicKey, peerId and address come together for a member that another "
             "cluster runs, and all three stay away for one that this cluster runs.'",
         ),
@@ -158,7 +158,7 @@ class NetworkSpec(SpecModel):
         ),
         Rule(
             "!self.disruption.allowHalt || self.track == 'devnet'",
-            "disruption.allowHalt is for track devnet only.",
+            "disruption.allowHalt is for track devnet only: remove it on other tracks.",
             "'disruption.allowHalt is for track devnet only, and this network is on ' + self.track + ': remove it; "
             "planned work then waits until the network can spare the node.'",
         ),
@@ -227,7 +227,8 @@ class JILNetwork(Resource):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
-            "the name of a JILNetwork becomes a label value.",
+            "the name of a JILNetwork becomes a label value: at most 63 lower-case letters, digits and hyphens, "
+            "beginning and ending with a letter or digit.",
             "'name ' + self.metadata.name + ' becomes a label value: use at most 63 lower-case letters, digits and "
             "hyphens, beginning and ending with a letter or digit.'",
         ),

@@ -70,7 +70,7 @@ class Phase(StrEnum):
 #: Growth only: a volume cannot shrink, and the API server would accept the spec and the resize fail for ever.
 _NEVER_SHRINKS = Rule(
     "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-    "storage cannot shrink.",
+    "storage cannot shrink: volumes only grow. Keep the size or ask for more.",
     "'storage cannot shrink from ' + oldSelf + ' to ' + self + ': volumes only grow. Keep ' + oldSelf + ' or ask for "
     "more.'",
 )
@@ -234,7 +234,8 @@ class JILNode(Resource):
         Rule(
             f"size(self.metadata.name) <= {labels.NODE_NAME_MAX} && "
             "self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')",
-            "the name of a JILNode begins the names of its Services.",
+            f"the name of a JILNode begins the names of its Services: at most {labels.NODE_NAME_MAX} lower-case "
+            "letters, digits and hyphens, beginning with a letter and ending with a letter or digit.",
             "'name ' + self.metadata.name + ' begins the names of the node\\'s Services: use at most "
             f"{labels.NODE_NAME_MAX} lower-case letters, digits and hyphens, beginning with a letter and ending with a "
             "letter or digit, such as ' + self.spec.nodeId.lowerAscii() + '.'",

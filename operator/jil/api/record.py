@@ -153,7 +153,8 @@ class RecordSpec(SpecModel):
     genesis_hash: Sha256Hex | None = Field(
         default=None, description="SHA-256 of the genesis that the node started from, 64 hex digits."
     )
-    p2p: P2P | None = Field(default=None, description="Where peers reach the node.")
+    # Spelled out: the camel-case of the generator would be `p2P`.
+    p2p: P2P | None = Field(default=None, alias="p2p", description="Where peers reach the node.")
     volumes: Annotated[tuple[Volume, ...], Len(0, 16), ListMap("component")] = Field(
         default=(), description="The node's volumes."
     )

@@ -97,7 +97,7 @@ class Service(SpecModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!(self.name in [" + ", ".join(f"'{name}'" for name in RESERVED_SERVICE_NAMES) + "])",
-            "the name of a service is taken by a part that every node has.",
+            f"the name of a service must not be that of a part that every node has: {_RESERVED}.",
             f"'service name ' + self.name + ' is taken by a part that every node has ({_RESERVED}): choose another.'",
         ),
     )
@@ -157,7 +157,8 @@ class JILRelease(Resource):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
-            "the name of a JILRelease is limited.",
+            "the name of a JILRelease must be at most 63 lower-case letters, digits and hyphens, "
+            "beginning and ending with a letter or digit.",
             "'name ' + self.metadata.name + ' must be at most 63 lower-case letters, digits and hyphens, beginning "
             "and ending with a letter or digit, such as jil-1-4-0.'",
         ),

@@ -113,7 +113,7 @@ def _set_default(schema: Schema) -> None:
             schema["default"] = {}
             return
         schema.pop("default")
-    elif schema["default"] in (None, [], {}):
+    elif schema["default"] in (None, [], {}, ""):
         schema.pop("default")
 
 

@@ -283,7 +283,7 @@ def _cross_field() -> Iterator[Case]:
         yield Case(
             "JILRelease",
             "spec.services[]",
-            "the name of a service is taken",
+            "the name of a service must not",
             {"spec/services/0/name": taken},
             says=f"service name {taken} is taken by a part that every node has (database, cache, broker, validator, "
             "health, rpc, p2p): choose another.",
