@@ -1,0 +1,30 @@
+# install_python LOCK: puts the wheels of requirements/LOCK into $OUT/site and the package jil into $OUT/app/jil.
+# Sourced by operator/prepare.sh and node/prepare.sh. Needs: OUT, REPO, PYTHON (with pip).
+# Runs on the host, which has an index and its certificates; only wheels that are in the lock with their hash are
+# taken, for the image's Python (Debian 12: 3.11) whatever Python the host runs.
+
+install_python() {
+  machine=$(uname -m)
+  set -- "$1" --platform "manylinux2014_$machine"
+  minor=36 # glibc of Debian 12
+  while [ $minor -ge 17 ]; do
+    set -- "$@" --platform "manylinux_2_${minor}_$machine"
+    minor=$((minor - 1))
+  done
+  lock=$1
+  shift
+  rm -rf "$OUT/site" "$OUT/app"
+  "${PYTHON:-python3}" -m pip --quiet --disable-pip-version-check install \
+    --target "$OUT/site" --requirement "$REPO/requirements/$lock" --require-hashes --no-deps --no-compile \
+    --only-binary=:all: --implementation cp --python-version 3.11 "$@"
+  rm -rf "$OUT/site/bin" "$OUT/site/__pycache__"
+  # Tests of the dependencies are no part of an image.
+  find "$OUT/site" -type d -name tests -prune -exec rm -rf {} +
+  mkdir -p "$OUT/app"
+  (cd "$REPO/operator" && find jil -type f ! -name '*.pyc' ! -path '*/__pycache__/*') | while IFS= read -r file; do
+    mkdir -p "$OUT/app/$(dirname "$file")"
+    cp "$REPO/operator/$file" "$OUT/app/$file"
+  done
+  # One umask for every host: what is in the image does not depend on who built it.
+  chmod -R u=rwX,go=rX "$OUT/site" "$OUT/app"
+}

@@ -1,0 +1,5 @@
+#!/bin/sh
+# Collects the node image's Python packages into $OUT. Needs: OUT, REPO, PYTHON.
+set -eu
+. "$REPO/images/install-python.sh"
+install_python node.txt
