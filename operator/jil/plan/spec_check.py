@@ -101,18 +101,19 @@ def resolve(
             f"JILJurisdiction {jurisdiction.name} wants JILRelease {jurisdiction.spec.release}, which does not exist"
             f" (existing: {known}); apply it, or set spec.release of the jurisdiction to one of them",
         )
-    member = next((m for m in network.spec.members if m.node_id == node.spec.node_id), None)
-    if member is None or member.namespace != namespace or member.zone != jurisdiction.spec.zone:
-        where = (
-            f"is not listed in spec.members of JILNetwork {network.name}"
-            if member is None
-            else f"is listed in JILNetwork {network.name} for namespace {member.namespace or '(another cluster)'} and zone"
-            f" {member.zone}, not for {namespace} and {jurisdiction.spec.zone}"
-        )
+    member = network.spec.member(node.spec.node_id)
+    if member is None:
         return SpecProblem(
             Reason.NODE_ID_NOT_MEMBER,
-            f"nodeId {node.spec.node_id} {where}; the platform team admits it by adding"
-            f" {{nodeId: {node.spec.node_id}, namespace: {namespace}, zone: {jurisdiction.spec.zone}}} to the members",
+            f"nodeId {node.spec.node_id} is not listed in spec.members of JILNetwork {network.name}; the platform team"
+            f" admits it by adding {{nodeId: {node.spec.node_id}, namespace: {namespace}, zone: {jurisdiction.spec.zone}}}",
+        )
+    if member.namespace != namespace or member.zone != jurisdiction.spec.zone:
+        home = f"namespace {member.namespace}" if member.namespace else "another cluster"
+        return SpecProblem(
+            Reason.NODE_ID_NOT_MEMBER,
+            f"JILNetwork {network.name} lists nodeId {node.spec.node_id} for {home} and zone {member.zone}, not for"
+            f" {namespace} and {jurisdiction.spec.zone}; apply this node in {home}, or use the nodeId that is meant for here",
         )
     unknown = sorted({o.name for o in node.spec.services} - {s.name for s in release.spec.services})
     if unknown:

@@ -1,0 +1,166 @@
+"""Order of starting and stopping, and the one act of a pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jil.api.labels import Component
+from jil.plan.lifecycle import ActKind, Goal, Workload, plan_lifecycle
+from jil.plan.podview import PodView
+
+INFRA = ("database", "cache", "broker", "validator")
+SERVICES = ("rates", "transfers")
+
+
+def pod(component: str, **changes: object) -> PodView:
+    base = PodView(
+        name=f"n-{component}-0",
+        uid=f"uid-{component}",
+        resource_version="1",
+        component=component,
+        kube_node="worker",
+        phase="Running",
+        ready=True,
+        deleting=False,
+        serving=component in SERVICES,
+        permit=None,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def workload(component: str, live: int | None = 1, *, pods: bool = True, declared: int = 1) -> Workload:
+    kind = "StatefulSet" if component in INFRA else "Deployment"
+    return Workload(
+        f"n-{component}", kind, component, declared, live, (pod(component),) if pods and (live or 0) > 0 else ()
+    )
+
+
+def node(live: int | None = 1) -> list[Workload]:
+    return [workload(c, live) for c in (*INFRA, "health", *SERVICES)]
+
+
+def test_a_new_node_starts_its_foundation_and_holds_services_until_that_is_ready() -> None:
+    plan = plan_lifecycle(Goal.RUNNING, node(live=None))
+    assert {n for n, r in plan.replicas.items() if r > 0} == {f"n-{c}" for c in (*INFRA, "health")}
+    assert plan.act is None
+    assert not plan.done
+
+
+def test_services_start_when_database_cache_and_broker_are_ready() -> None:
+    workloads = [w if w.component in (*INFRA, "health") else workload(w.component, 0) for w in node()]
+    plan = plan_lifecycle(Goal.RUNNING, workloads)
+    assert plan.replicas["n-transfers"] == 1
+
+
+def test_services_that_run_are_not_taken_down_because_the_database_restarts() -> None:
+    workloads = [workload("database", 1, pods=False) if w.component == "database" else w for w in node()]
+    assert plan_lifecycle(Goal.RUNNING, workloads).replicas["n-transfers"] == 1
+
+
+def test_a_running_node_at_rest_has_nothing_to_do() -> None:
+    plan = plan_lifecycle(Goal.RUNNING, node())
+    assert plan.done
+    assert plan.act is None
+    assert plan.waiting is None
+
+
+def _stop_sequence(goal: Goal) -> list[str]:
+    """Drives the plan as the reconciler would, pods ending between two passes."""
+    workloads = node()
+    done: list[str] = []
+    for _ in range(50):
+        plan = plan_lifecycle(goal, workloads)
+        if plan.done:
+            return done
+        assert plan.act is not None
+        act = plan.act
+        done.append(f"{act.kind}:{act.target}")
+        if act.kind is ActKind.SERVING_OFF:
+            workloads = [
+                replace(w, pods=tuple(replace(p, serving=False) if p.name == act.target else p for p in w.pods))
+                for w in workloads
+            ]
+        elif act.kind is ActKind.SCALE_TO_ZERO:
+            workloads = [replace(w, live_replicas=0, pods=()) if w.name == act.target else w for w in workloads]
+        elif act.kind is ActKind.DELETE_WORKLOAD:
+            workloads = [replace(w, live_replicas=None) if w.name == act.target else w for w in workloads]
+    raise AssertionError(f"never done: {done}")
+
+
+def test_stopping_goes_serving_off_services_health_validator_broker_cache_database() -> None:
+    assert _stop_sequence(Goal.STOPPED) == [
+        "ServingOff:n-rates-0",
+        "ServingOff:n-transfers-0",
+        "ScaleToZero:n-rates",
+        "ScaleToZero:n-transfers",
+        "ScaleToZero:n-health",
+        "ScaleToZero:n-validator",
+        "ScaleToZero:n-broker",
+        "ScaleToZero:n-cache",
+        "ScaleToZero:n-database",
+    ]
+
+
+def test_ac_41_deletion_stops_in_the_same_order_and_removes_each_workload() -> None:
+    sequence = _stop_sequence(Goal.DELETED)
+    scaled = [s.split(":")[1] for s in sequence if s.startswith("ScaleToZero")]
+    removed = [s.split(":")[1] for s in sequence if s.startswith("DeleteWorkload")]
+    assert scaled[-4:] == ["n-validator", "n-broker", "n-cache", "n-database"]
+    assert removed[-4:] == ["n-validator", "n-broker", "n-cache", "n-database"]
+
+
+def test_the_next_stage_waits_for_the_pods_of_the_one_before() -> None:
+    workloads = [
+        replace(w, live_replicas=0, pods=(pod(w.component, deleting=True, serving=False),))
+        if w.component in SERVICES
+        else w
+        for w in node()
+    ]
+    plan = plan_lifecycle(Goal.STOPPED, workloads)
+    assert plan.act is None
+    assert plan.waiting is not None
+    assert "n-rates-0" in plan.waiting
+
+
+def test_the_validators_grant_is_needed_before_the_first_act_of_a_stop() -> None:
+    assert plan_lifecycle(Goal.STOPPED, node()).needs_power_grant
+    without = [w for w in node() if w.component != Component.VALIDATOR]
+    assert not plan_lifecycle(Goal.STOPPED, without).needs_power_grant
+
+
+def test_maintenance_takes_traffic_off_and_leaves_everything_running() -> None:
+    plan = plan_lifecycle(Goal.MAINTENANCE, node())
+    assert plan.act is not None
+    assert plan.act.kind is ActKind.SERVING_OFF
+    assert set(plan.replicas.values()) == {1}
+
+
+def test_back_from_maintenance_traffic_returns() -> None:
+    workloads = [
+        replace(w, pods=tuple(replace(p, serving=False) for p in w.pods)) if w.component in SERVICES else w
+        for w in node()
+    ]
+    plan = plan_lifecycle(Goal.RUNNING, workloads)
+    assert plan.act is not None
+    assert plan.act.kind is ActKind.SERVING_ON
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+def test_i8_the_plan_depends_on_what_is_there_and_not_on_how_it_came_about(goal: Goal) -> None:
+    for workloads in (node(), node(live=None), node(live=0)):
+        assert plan_lifecycle(goal, workloads) == plan_lifecycle(goal, list(workloads))
+
+
+def test_a_stopped_node_starts_again_from_the_database_up() -> None:
+    plan = plan_lifecycle(Goal.RUNNING, node(live=0))
+    assert plan.replicas["n-database"] == 1
+    assert plan.replicas["n-transfers"] == 0
+
+
+def test_what_the_release_no_longer_has_is_not_scaled_down_by_an_apply() -> None:
+    plan = plan_lifecycle(Goal.RUNNING, [*node(), workload("old", 2, declared=0)])
+    assert plan.replicas["n-old"] == 2
+    assert plan.act is not None
+    assert (plan.act.kind, plan.act.target) == (ActKind.SCALE_TO_ZERO, "n-old")
