@@ -1,7 +1,7 @@
 # install_python LOCK: puts the wheels of requirements/LOCK into $OUT/site and the package jil into $OUT/app/jil.
 # Sourced by operator/prepare.sh and node/prepare.sh. Needs: OUT, REPO, PYTHON (with pip).
 # Runs on the host, which has an index and its certificates; only wheels that are in the lock with their hash are
-# taken, for the image's Python (Debian 12: 3.11) whatever Python the host runs.
+# taken, for the image's Python (Debian 12: 3.11.2) whatever Python the host runs.
 
 install_python() {
   machine=$(uname -m)
@@ -14,10 +14,24 @@ install_python() {
   lock=$1
   shift
   rm -rf "$OUT/site" "$OUT/app"
+  # pip would apply the lock's markers to the host's Python (redis needs async-timeout before 3.11.3 only).
+  "${PYTHON:-python3}" - "$REPO/requirements/$lock" > "$OUT/lock.txt" <<'PY'
+import re, sys
+from pip._vendor.packaging.markers import Marker
+
+image = {"python_full_version": "3.11.2", "python_version": "3.11", "implementation_name": "cpython",
+         "platform_python_implementation": "CPython", "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", open(sys.argv[1], encoding="utf-8").read()):
+    head, _, rest = entry.partition("\n")
+    requirement, _, marker = head.removesuffix("\\").partition(" ; ")
+    if not marker or Marker(marker.strip()).evaluate(image):
+        print(requirement.rstrip() + (" \\" if head.endswith("\\") else ""))
+        print(rest, end="")
+PY
   "${PYTHON:-python3}" -m pip --quiet --disable-pip-version-check install \
-    --target "$OUT/site" --requirement "$REPO/requirements/$lock" --require-hashes --no-deps --no-compile \
+    --target "$OUT/site" --requirement "$OUT/lock.txt" --require-hashes --no-deps --no-compile \
     --only-binary=:all: --implementation cp --python-version 3.11 "$@"
-  rm -rf "$OUT/site/bin" "$OUT/site/__pycache__"
+  rm -rf "$OUT/site/bin" "$OUT/site/__pycache__" "$OUT/lock.txt"
   # Tests of the dependencies are no part of an image.
   find "$OUT/site" -type d -name tests -prune -exec rm -rf {} +
   mkdir -p "$OUT/app"
