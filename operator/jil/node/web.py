@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ValidationError
 
-from jil.node import logs
+from jil.node import VERSION, logs
 from jil.node.problem import Problem, from_http, invalid_request, malformed_body, unexpected
 from jil.node.settings import Listen
 
@@ -77,6 +77,7 @@ def application(frame: Frame) -> web.Application:
         with logs.correlated(correlation):
             response = await _answer(request, handler, correlation)
             response.headers[CORRELATION_HEADER] = correlation
+            response.headers["Server"] = f"jil-{frame.name}/{VERSION}"
             took = time.monotonic() - started
             resource = request.match_info.route.resource
             route = resource.canonical if resource is not None else "unknown"

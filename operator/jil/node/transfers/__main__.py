@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 
 from jil.node import logs
@@ -13,7 +11,7 @@ from jil.node.compliance import ComplianceFile
 from jil.node.connect.database import DatabaseCheck, connection_arguments
 from jil.node.events.outbox import Outbox
 from jil.node.monitor import Monitor, running
-from jil.node.program import run
+from jil.node.program import in_background, run
 from jil.node.settings import ComplianceSettings, DatabaseSettings, Identity, Listen, load
 from jil.node.transfers import schema
 from jil.node.transfers.app import NAME, Service, create
@@ -40,16 +38,6 @@ def pool_for(settings: DatabaseSettings) -> Pool:
     )
 
 
-@contextlib.asynccontextmanager
-async def _in_background(*loops: asyncio.Task[None]) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-
-
 async def main() -> int:
     """Serve until SIGTERM."""
     identity = load(Identity)
@@ -66,7 +54,7 @@ async def main() -> int:
         compliance.read()
         loops.append(asyncio.create_task(compliance.follow(), name="compliance"))
 
-    async with pool_for(settings) as pool, running([database]), _in_background(*loops):
+    async with pool_for(settings) as pool, running([database]), in_background(*loops):
         service = Service(
             identity=identity,
             ledger=Ledger(pool, Outbox(identity.node_id)),

@@ -55,7 +55,10 @@ class Schema:
                 self.error = self._redact(describe(getattr(error, "orig", None) or error))
                 expected = isinstance(error, SQLAlchemyError | migration.MigrationError)
                 log.warning(
-                    "schema not ready, trying again in %g s: %s", pause, self.error, exc_info=None if expected else error
+                    "schema not ready, trying again in %g s: %s",
+                    pause,
+                    self.error,
+                    exc_info=None if expected else error,
                 )
                 await self._sleep(pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
