@@ -1,0 +1,229 @@
+"""Helm against a control plane of its own, and the objects that the tests put there.
+
+The guards would refuse other tests' clean-up, and a release is one in a cluster: so nothing here uses the shared
+control plane.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.apiclient import ApiClient, ApiError
+from testbed.controlplane import ControlPlane
+from tests.unit.charts.rendering import CHARTS, IMAGE, helm_program
+
+SYSTEM = "jil-system"
+JURISDICTION = "jil-ch-finma"
+ELSEWHERE = "elsewhere"
+CONFIRM = "jil.io/confirm-delete"
+PERMIT = "jil.io/start-permit"
+
+OPERATOR_VALUES = ("--set", f"image.ref={IMAGE}")
+JURISDICTION_VALUES = ("--set", f"namespace.name={JURISDICTION},network=jil-devnet,jurisdiction.name=ch-finma")
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Helm:
+    """The helm of the test bed with one cluster's kubeconfig."""
+
+    kubeconfig: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs helm; the caller looks at the return code. helm keeps no files outside the kubeconfig's folder."""
+        home = self.kubeconfig.parent / "helm"
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(self.kubeconfig)}
+        command = [str(helm_program()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+    def __call__(self, *arguments: str) -> str:
+        """Output of helm. Raises AssertionError with its message when it fails."""
+        result = self.run(*arguments)
+        assert result.returncode == 0, f"helm {' '.join(arguments)}\n{result.stderr}{result.stdout}"
+        return result.stdout
+
+    def upgrade_operator(self, *arguments: str, chart: Path = CHARTS / "jil-operator") -> str:
+        """Installs or upgrades chart jil-operator as release ``jil-operator``; returns what helm printed."""
+        return self(
+            "upgrade", "--install", "jil-operator", str(chart), "-n", SYSTEM, "--create-namespace",
+            *OPERATOR_VALUES, *arguments,
+        )  # fmt: skip
+
+    def upgrade_jurisdiction(self, *arguments: str) -> str:
+        """Installs or upgrades chart jil-jurisdiction for CH/FINMA."""
+        return self(
+            "upgrade", "--install", "ch-finma", str(CHARTS / "jil-jurisdiction"), "-n", SYSTEM,
+            *JURISDICTION_VALUES, *arguments,
+        )  # fmt: skip
+
+
+def as_service_account(cluster: ControlPlane, namespace: str, name: str) -> ApiClient:
+    """A client with a fresh token of that account (TokenRequest)."""
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+    token = cluster.admin.create(path, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
+    return ApiClient(cluster.url, cluster.ca_file, token=token, agent=name)
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    """Message of the policy that refused ``call``. Fails when it was admitted or failed for another reason."""
+    with pytest.raises(ApiError, match="ValidatingAdmissionPolicy") as refused:
+        call()
+    assert refused.value.code == 403
+    return str(refused.value.body["message"])
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Waits until it holds; fails with ``what`` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def wait_for_guards(cluster: ControlPlane) -> None:
+    """Until the API server enforces the policies: they come into force a moment after they were written.
+
+    Asked with dry runs, so that nothing is left behind: each guard has refused something once.
+    """
+    admin = cluster.admin
+    secrets = f"/api/v1/namespaces/{SYSTEM}/secrets"
+    admin.create(secrets, secret("guard-probe", identity=True))
+    relabelled = {"metadata": {"labels": {"jil.io/identity": None}}}
+    pods = f"/api/v1/namespaces/{JURISDICTION}/pods?dryRun=All"
+    operator = as_service_account(cluster, SYSTEM, "jil-operator")
+    admin.apply(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe", jil_node("guard-probe"))
+    probes: list[Callable[[], Any]] = [
+        lambda: admin.delete(f"{secrets}/guard-probe?dryRun=All"),
+        lambda: admin.merge(f"{secrets}/guard-probe?dryRun=All", relabelled),
+        lambda: admin.create(pods, pod("guard-probe", {PERMIT: "{}"})),
+        lambda: operator.merge(
+            f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe?dryRun=All",
+            {"metadata": {"annotations": {"a": "b"}}},
+        ),
+    ]
+    for probe in probes:
+        eventually(lambda probe=probe: _refused(probe), "the guards to be in force")  # type: ignore[misc]
+
+
+def _refused(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except ApiError as error:
+        return error.code == 403
+    return False
+
+
+# -- objects -----------------------------------------------------------------------------------------------------------
+
+
+def secret(name: str, *, identity: bool) -> Manifest:
+    """A Secret; with ``identity`` one that holds a key or password of a node."""
+    labels = {"jil.io/identity": "true"} if identity else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "labels": labels},
+        "stringData": {"a": "b"},
+    }
+
+
+def claim(name: str, *, ours: bool) -> Manifest:
+    """A PersistentVolumeClaim; with ``ours`` one of a node."""
+    labels = {"app.kubernetes.io/managed-by": "jil-operator"} if ours else {}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
+
+
+def volume(name: str, *, ours: bool) -> Manifest:
+    """A PersistentVolume; with ``ours`` one that the operator has taken over."""
+    labels = {"app.kubernetes.io/managed-by": "jil-operator"} if ours else {}
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Gi"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": "/nowhere"},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def namespace(name: str, labels: Mapping[str, str]) -> Manifest:
+    """A Namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+
+
+def pod(name: str, annotations: Mapping[str, str] | None = None) -> Manifest:
+    """A pod that Pod Security ``restricted`` admits."""
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    metadata = {"name": name, "labels": {"app": name}, "annotations": dict(annotations or {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def jil_node(name: str) -> Manifest:
+    """A minimal JILNode."""
+    spec = {"nodeId": "CH-ZUG-01", "region": "ch-zug", "country": "CH", "datacenter": "zug-1"}
+    return {"apiVersion": "jil.io/v1alpha1", "kind": "JILNode", "metadata": {"name": name}, "spec": spec}
+
+
+def jil_network(name: str) -> Manifest:
+    """A minimal JILNetwork of one founder."""
+    spec = {
+        "chainId": f"{name}-1",
+        "track": "devnet",
+        "genesis": {"time": "2026-01-01T00:00:00Z"},
+        "members": [{"nodeId": "CH-ZUG-01", "zone": "CH/FINMA", "namespace": JURISDICTION, "founder": True}],
+    }
+    return {"apiVersion": "jil.io/v1alpha1", "kind": "JILNetwork", "metadata": {"name": name}, "spec": spec}
+
+
+def jil_record(name: str) -> Manifest:
+    """A minimal JILNodeRecord."""
+    spec = {
+        "nodeId": name.upper(),
+        "network": "jil-devnet",
+        "owner": {"namespace": JURISDICTION, "name": name, "uid": "00000000-0000-0000-0000-000000000001"},
+        "clusterUID": "00000000-0000-0000-0000-000000000002",
+        "templateVersion": 1,
+        "bootstrapped": False,
+    }
+    return {"apiVersion": "jil.io/v1alpha1", "kind": "JILNodeRecord", "metadata": {"name": name}, "spec": spec}
+
+
+def definition(plural: str, group: str) -> Manifest:
+    """A CustomResourceDefinition that nobody uses."""
+    kind = plural.rstrip("s").capitalize()
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    spec = {
+        "group": group,
+        "scope": "Cluster",
+        "names": {"plural": plural, "singular": plural.rstrip("s"), "kind": kind},
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": spec,
+    }

@@ -1,0 +1,232 @@
+"""Rights as the API server judges them, with the token of the operator's ServiceAccount, and the roles of people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.apiclient import ApiClient, ApiError
+from tests.cluster.charts import rig
+from tests.cluster.charts.conftest import Installed
+from tests.cluster.charts.rig import ELSEWHERE, JURISDICTION, SYSTEM, eventually, refusal
+
+EVERYWHERE = ""
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
+READS = ("get", "list", "watch")
+
+
+def attributes(namespace: str, resource: str, verb: str) -> dict[str, str]:
+    """``resource`` is ``plural[/subresource][.group]``."""
+    full, _, group = resource.partition(".")
+    plural, _, subresource = full.partition("/")
+    return {"namespace": namespace, "group": group, "resource": plural, "subresource": subresource, "verb": verb}
+
+
+def may(client: ApiClient, namespace: str, resource: str, verb: str) -> bool:
+    """What a SelfSubjectAccessReview answers the client."""
+    review = {"spec": {"resourceAttributes": attributes(namespace, resource, verb)}}
+    answer = client.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+ALLOWED = [
+    (EVERYWHERE, "jilnodes.jil.io", ("get", "list", "watch", "patch")),
+    (EVERYWHERE, "jilnetworks.jil.io", READS),
+    (EVERYWHERE, "jilreleases.jil.io", READS),
+    (EVERYWHERE, "jiljurisdictions.jil.io", READS),
+    (EVERYWHERE, "jilnodes/status.jil.io", ("patch",)),
+    (EVERYWHERE, "namespaces", READS),
+    (EVERYWHERE, "nodes", READS),
+    (EVERYWHERE, "pods", READS),
+    (EVERYWHERE, "persistentvolumes", ("get", "patch")),
+    (EVERYWHERE, "statefulsets.apps", READS),
+    (SYSTEM, "jilnoderecords.jil.io", ("get", "list", "watch", "create", "patch")),
+    (SYSTEM, "secrets", ("get", "create")),
+    (SYSTEM, "configmaps", ("get", "create", "patch", "update")),
+    (SYSTEM, "leases.coordination.k8s.io", ("get", "create", "patch", "update")),
+    (SYSTEM, "events.events.k8s.io", ("create", "patch")),
+    (JURISDICTION, "secrets", ("get", "create")),
+    (JURISDICTION, "persistentvolumeclaims", ("get", "create", "patch")),
+    (JURISDICTION, "statefulsets.apps", ("get", "create", "patch", "delete")),
+    (JURISDICTION, "deployments.apps", ("create", "patch", "delete")),
+    (JURISDICTION, "services", ("create", "patch", "delete")),
+    (JURISDICTION, "configmaps", ("create", "patch", "delete")),
+    (JURISDICTION, "poddisruptionbudgets.policy", ("create", "patch", "delete")),
+    (JURISDICTION, "networkpolicies.networking.k8s.io", ("create", "patch", "delete")),
+    (JURISDICTION, "pods", ("get", "list", "patch", "delete")),
+    (JURISDICTION, "events.events.k8s.io", ("create", "patch")),
+]
+DENIED = [
+    (EVERYWHERE, "secrets", (*READS, *WRITES)),
+    (EVERYWHERE, "pods", WRITES),
+    (EVERYWHERE, "pods/exec", ("create", "get")),
+    (EVERYWHERE, "statefulsets.apps", WRITES),
+    (EVERYWHERE, "namespaces", WRITES),
+    (EVERYWHERE, "nodes", WRITES),
+    (EVERYWHERE, "nodes/proxy", ("get",)),
+    (EVERYWHERE, "persistentvolumes", ("delete", "create")),
+    (EVERYWHERE, "jilnodes.jil.io", ("create", "update", "delete", "deletecollection")),
+    (EVERYWHERE, "jilnetworks.jil.io", WRITES),
+    (EVERYWHERE, "jilreleases.jil.io", WRITES),
+    (EVERYWHERE, "jiljurisdictions.jil.io", WRITES),
+    (EVERYWHERE, "jilnoderecords.jil.io", READS),
+    (EVERYWHERE, "rolebindings.rbac.authorization.k8s.io", (*READS, *WRITES)),
+    (EVERYWHERE, "clusterroles.rbac.authorization.k8s.io", ("bind", "escalate")),
+    (EVERYWHERE, "serviceaccounts", ("impersonate",)),
+    (EVERYWHERE, "serviceaccounts/token", ("create",)),
+    (EVERYWHERE, "customresourcedefinitions.apiextensions.k8s.io", WRITES),
+    (EVERYWHERE, "validatingadmissionpolicies.admissionregistration.k8s.io", WRITES),
+    (SYSTEM, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
+    (SYSTEM, "jilnoderecords.jil.io", ("delete", "deletecollection")),
+    (SYSTEM, "configmaps", ("delete",)),
+    (SYSTEM, "leases.coordination.k8s.io", ("delete", "list")),
+    (SYSTEM, "pods", WRITES),
+    (JURISDICTION, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
+    (JURISDICTION, "persistentvolumeclaims", ("delete", "deletecollection")),
+    (JURISDICTION, "pods", ("create", "deletecollection")),
+    (JURISDICTION, "statefulsets.apps", ("deletecollection",)),
+    (JURISDICTION, "roles.rbac.authorization.k8s.io", WRITES),
+    (JURISDICTION, "serviceaccounts", WRITES),
+    (ELSEWHERE, "secrets", ("get", "create")),
+    (ELSEWHERE, "statefulsets.apps", WRITES),
+    (ELSEWHERE, "configmaps", WRITES),
+]
+
+
+def label(entry: tuple[str, str, tuple[str, ...]]) -> str:
+    return f"{entry[1]} in {entry[0] or 'the cluster'}"
+
+
+@pytest.mark.parametrize("entry", ALLOWED, ids=label)
+def test_the_operator_may_do_what_it_needs(installed: Installed, entry: tuple[str, str, tuple[str, ...]]) -> None:
+    namespace, resource, verbs = entry
+    assert {verb for verb in verbs if not may(installed.operator, namespace, resource, verb)} == set()
+
+
+@pytest.mark.parametrize("entry", DENIED, ids=label)
+def test_the_operator_may_not_do_more(installed: Installed, entry: tuple[str, str, tuple[str, ...]]) -> None:
+    namespace, resource, verbs = entry
+    assert {verb for verb in verbs if may(installed.operator, namespace, resource, verb)} == set()
+
+
+def test_i5_the_operator_reads_a_secret_by_name_and_never_a_list(installed: Installed) -> None:
+    secrets = f"/api/v1/namespaces/{JURISDICTION}/secrets"
+    installed.operator.create(secrets, rig.secret("made-by-operator", identity=True))
+    assert installed.operator.get(f"{secrets}/made-by-operator")["data"]
+    for path in (secrets, "/api/v1/secrets"):
+        with pytest.raises(ApiError, match="cannot list resource"):
+            installed.operator.get(path)
+
+
+# -- users' objects stay theirs ----------------------------------------------------------------------------------------
+
+NODES = f"/apis/jil.io/v1alpha1/namespaces/{JURISDICTION}/jilnodes"
+
+
+@pytest.fixture(scope="module")
+def node(installed: Installed) -> str:
+    """Path of a JILNode that a person applied."""
+    manifest = rig.jil_node("ch-zug-90")
+    manifest["metadata"] |= {"labels": {"team": "a"}, "annotations": {"note": "mine"}}
+    installed.admin.create(NODES, manifest)
+    return f"{NODES}/ch-zug-90"
+
+
+def test_i10_the_operator_holds_and_lifts_its_finalizer(installed: Installed, node: str) -> None:
+    held = installed.operator.merge(node, {"metadata": {"finalizers": ["jil.io/node"]}})
+    assert held["metadata"]["finalizers"] == ["jil.io/node"]
+    assert "finalizers" not in installed.operator.merge(node, {"metadata": {"finalizers": None}})["metadata"]
+
+
+def test_i10_the_operator_writes_status(installed: Installed, node: str) -> None:
+    status = installed.operator.merge(f"{node}/status", {"status": {"phase": "Pending"}})["status"]
+    assert status["phase"] == "Pending"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"state": "Stopped"}},
+        {"spec": {"region": "ch-bern"}},
+        {"metadata": {"labels": {"more": "x"}}},
+        {"metadata": {"labels": {"team": None}}},
+        {"metadata": {"annotations": {"kopf.zalando.org/last-handled": "{}"}}},
+        {"metadata": {"annotations": {"note": None}}},
+        {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"}]}},
+    ],
+    ids=["state", "region", "new label", "label gone", "new annotation", "annotation gone", "owner"],
+)
+def test_i10_the_operator_is_refused_everything_else_of_a_users_object(
+    installed: Installed, node: str, change: dict[str, Any]
+) -> None:
+    before = installed.admin.get(node)
+    assert "belong to whoever applies it" in refusal(lambda: installed.operator.merge(node, change))
+    assert installed.admin.get(node) == before
+
+
+def test_a_person_changes_spec_labels_and_annotations_as_ever(installed: Installed, node: str) -> None:
+    change = {"spec": {"state": "Maintenance"}, "metadata": {"labels": {"more": "x"}, "annotations": {"note": "new"}}}
+    assert installed.admin.merge(node, change)["spec"]["state"] == "Maintenance"
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+
+PEOPLE = [
+    ("view", "jilnodes.jil.io", READS, WRITES),
+    ("view", "jilnoderecords.jil.io", READS, WRITES),
+    ("edit", "jilnodes.jil.io", (*READS, *WRITES), ()),
+    ("edit", "jiljurisdictions.jil.io", READS, WRITES),
+    ("edit", "jilnoderecords.jil.io", READS, WRITES),
+    ("edit", "jilnodes/status.jil.io", (), WRITES),
+    ("admin", "jilnodes.jil.io", (*READS, *WRITES), ()),
+    ("admin", "jiljurisdictions.jil.io", (*READS, *WRITES), ()),
+    ("admin", "jilnoderecords.jil.io", READS, WRITES),
+]
+
+
+@pytest.fixture(scope="module")
+def bound(installed: Installed) -> Installed:
+    """User ``<role>-user`` bound to each of Kubernetes' roles in the jurisdiction; ``platform-user`` to ours."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    for role in ("view", "edit", "admin"):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"{role}-user"}]
+        binding = {"metadata": {"name": f"people-{role}"}, "roleRef": reference, "subjects": subjects}
+        installed.admin.create(f"{rbac}/namespaces/{JURISDICTION}/rolebindings", binding)
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "jil-operator-platform"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "platform-user"}]
+    body = {"metadata": {"name": "people-platform"}, "roleRef": reference, "subjects": subjects}
+    installed.admin.create(f"{rbac}/clusterrolebindings", body)
+    # Aggregation is a controller's work, and the authorizer sees new bindings a moment later.
+    eventually(lambda: person_may(installed, "admin", JURISDICTION, "jiljurisdictions.jil.io", "create"), "aggregation")
+    eventually(lambda: person_may(installed, "platform", EVERYWHERE, "jilnetworks.jil.io", "create"), "the binding")
+    return installed
+
+
+def person_may(installed: Installed, role: str, namespace: str, resource: str, verb: str) -> bool:
+    review = {"spec": {"user": f"{role}-user", "resourceAttributes": attributes(namespace, resource, verb)}}
+    answer = installed.admin.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("role", "resource", "allowed", "denied"), PEOPLE, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_kubernetes_own_roles_cover_jil_kinds_in_a_jurisdiction(
+    bound: Installed, role: str, resource: str, allowed: tuple[str, ...], denied: tuple[str, ...]
+) -> None:
+    assert [verb for verb in allowed if not person_may(bound, role, JURISDICTION, resource, verb)] == []
+    assert [verb for verb in denied if person_may(bound, role, JURISDICTION, resource, verb)] == []
+
+
+def test_a_jurisdictions_admin_cannot_touch_network_release_or_another_jurisdiction(bound: Installed) -> None:
+    for resource in ("jilnetworks.jil.io", "jilreleases.jil.io"):
+        assert [verb for verb in WRITES if person_may(bound, "admin", EVERYWHERE, resource, verb)] == []
+    assert not person_may(bound, "admin", ELSEWHERE, "jilnodes.jil.io", "create")
+
+
+def test_the_platform_team_writes_networks_and_releases_and_nothing_in_a_jurisdiction(bound: Installed) -> None:
+    for resource in ("jilnetworks.jil.io", "jilreleases.jil.io"):
+        assert person_may(bound, "platform", EVERYWHERE, resource, "create")
+    assert not person_may(bound, "platform", JURISDICTION, "jilnodes.jil.io", "create")
