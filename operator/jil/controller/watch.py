@@ -1,0 +1,206 @@
+"""Kopf as a watch multiplexer, and nothing else.
+
+One ``on.event`` handler per kind hands the raw object over to the main loop and returns None. Kopf runs in a thread
+and loop of its own: it starves nobody, nobody starves it, and its habit of cancelling every task of its loop at the end
+hits nothing of ours. What is switched off or set, and why (measured with 1.45.2):
+
+- ``standalone``: peering is no leader election. Posting: our own recorder writes Events. Scanning: the kinds are known.
+- A finalizer name of our own: with the default one Kopf would patch the objects of other Kopf operators.
+- Long back-offs: an API server that answers 5xx or 403 for longer than them ends the operator (a dead watcher does).
+- The default ``initial_streaming`` (off): an interrupted initial stream may miss objects.
+
+When Kopf ends although nobody asked it to, ``ended`` says so: the process must end too, deaf it is of no use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from jil.api.kinds import Kind
+from jil.cluster.access import Access, Credentials
+
+log = logging.getLogger("jil.watch")
+
+Manifest = dict[str, Any]
+#: (kind, event type, object); the type is None for objects of the initial list.
+Deliver = Callable[[Kind, str | None, Manifest], None]
+
+#: Seconds between tries of one request: about half an hour of trouble before the watch gives up.
+ERROR_BACKOFFS: tuple[int, ...] = (1, 1, 2, 3, 5, 8, 13, 21, *([30] * 60))
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class WatchSpec:
+    """One watched kind. ``namespace`` None watches all; ``selector`` is a server-side label selector."""
+
+    kind: Kind
+    selector: str | None = None
+    namespace: str | None = None
+    #: Objects that we own: apply compares their managedFields, so the store keeps them.
+    child: bool = False
+
+
+class KopfWatch:
+    """Watches ``specs`` from ``start`` to ``stop``. ``deliver`` is called in the loop that called ``start``."""
+
+    def __init__(self, specs: Sequence[WatchSpec], access: Access, deliver: Deliver) -> None:
+        self._access = access
+        self._deliver = deliver
+        self._scopes = _by_scope(specs)
+        self._threads: list[_KopfThread] = []
+        self.ended: asyncio.Future[str] | None = None
+
+    def start(self) -> None:
+        """Start one Kopf per scope (all namespaces, or one)."""
+        loop = asyncio.get_running_loop()
+        self.ended = loop.create_future()
+        for namespace, specs in self._scopes.items():
+            registry = _registry(specs, self._access, _Handover(loop, self._deliver))
+            thread = _KopfThread(namespace, registry, _settings(specs), on_end=_Handover(loop, self._on_end))
+            self._threads.append(thread)
+            thread.start()
+
+    def alive(self) -> bool:
+        """Whether every Kopf is running."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+
+    async def stop(self) -> None:
+        """Ask every Kopf to end and wait a little; what does not end is left to the end of the process."""
+        for thread in self._threads:
+            thread.ask_to_stop()
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join(_STOP_SECONDS)
+
+    def _on_end(self, why: str) -> None:
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(why)
+
+
+def _by_scope(specs: Iterable[WatchSpec]) -> dict[str | None, list[WatchSpec]]:
+    scopes: dict[str | None, list[WatchSpec]] = {}
+    for spec in specs:
+        scopes.setdefault(spec.namespace, []).append(spec)
+    return scopes
+
+
+class _Handover:
+    """Calls a function in the main loop; after that has closed, nothing."""
+
+    def __init__(self, main: asyncio.AbstractEventLoop, function: Callable[..., None]) -> None:
+        self._main = main
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> None:
+        try:
+            self._main.call_soon_threadsafe(self._function, *arguments)
+        except RuntimeError:
+            log.debug("the main loop is closed, nothing can be delivered")
+
+
+class _KopfThread(threading.Thread):
+    def __init__(
+        self,
+        namespace: str | None,
+        registry: kopf.OperatorRegistry,
+        settings: kopf.OperatorSettings,
+        *,
+        on_end: Callable[[str], None],
+    ) -> None:
+        super().__init__(name=f"kopf-{namespace or 'cluster'}", daemon=True)
+        self._namespace = namespace
+        self._registry = registry
+        self._settings = settings
+        self._on_end = on_end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._asked = threading.Event()
+
+    def run(self) -> None:
+        why = "ended by itself"
+        try:
+            asyncio.run(self._operate())
+        except BaseException as error:
+            why = f"{type(error).__name__}: {error}"
+            log.debug("kopf ended", exc_info=True)
+        if not self._asked.is_set():
+            self._on_end(f"{self.name} {why}")
+
+    def ask_to_stop(self) -> None:
+        self._asked.set()
+        if self._loop is not None and self._stop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._stop.set)
+            except RuntimeError:
+                log.debug("%s has ended already", self.name)
+
+    async def _operate(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        if self._asked.is_set():
+            return
+        scope: dict[str, Any] = {"namespaces": [self._namespace]} if self._namespace else {"clusterwide": True}
+        await kopf.operator(
+            registry=self._registry, settings=self._settings, standalone=True, stop_flag=self._stop, **scope
+        )
+
+
+def _registry(specs: Sequence[WatchSpec], access: Access, hand_over: Deliver) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    credentials = Credentials(access)
+
+    @kopf.on.login(registry=registry, id="jil-login")
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        certificate = access.client_certificate
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_path=str(access.ca_file) if access.ca_file else None,
+            ca_data=access.ca_data.encode() if access.ca_data else None,
+            insecure=access.insecure,
+            scheme="Bearer" if access.token or access.token_file else None,
+            # Asked for at the start and after a 401: read the file as it is now.
+            token=credentials.token(fresh=True),
+            certificate_path=str(certificate.certificate) if certificate else None,
+            private_key_path=str(certificate.key) if certificate else None,
+        )
+
+    for spec in specs:
+        _watch(registry, spec.kind, hand_over)
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, kind: Kind, hand_over: Deliver) -> None:
+    async def on_event(event: Any, **_: Any) -> None:
+        hand_over(kind, event.get("type"), event["object"])
+
+    kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")(on_event)
+
+
+def _settings(specs: Sequence[WatchSpec]) -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.persistence.finalizer = "jil.io/kopf-is-not-used-for-finalizers"
+    settings.networking.error_backoffs = ERROR_BACKOFFS
+    settings.networking.trust_env = False
+    settings.networking.connect_timeout = 10
+    settings.queueing.idle_timeout = 1.0
+    for spec in specs:
+        if spec.selector:
+            settings.watching.label_selectors[spec.kind.group, spec.kind.version, spec.kind.plural] = spec.selector
+    return settings
+
+
+def quiet_kopf() -> None:
+    """Kopf says "Handler succeeded" for every event, at INFO; and its warnings are ours to hear."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)
