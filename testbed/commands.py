@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
 
-from testbed import binaries, cluster, engine, provision, registry
+from testbed import binaries, cluster, engine, images, provision, registry, virtualenv
 from testbed.errors import BedError
 
 
@@ -40,9 +41,12 @@ def _parser() -> argparse.ArgumentParser:
     command("doctor", "say what this host lacks, change nothing")
     command("setup", "say what will be installed, then install it (Debian packages, as root)")
     command("binaries", "build the test bed's programs into the cache and list them")
+    command("venv", "make .venv from requirements/dev.txt, by hash")
     command("up", "engine, registry and kind cluster, each only if it is not there yet", of_cluster=True)
     down = command("down", "delete the clusters made here, stop registry and private engine; caches stay")
     down.add_argument("--cluster", help="only this cluster")
+    build = command("images", "build what changed, push it to the local registry, print references by digest")
+    build.add_argument("names", nargs="*", metavar="NAME", help="only these images")
     command("status", "what runs, and where", of_cluster=True)
     command("env", "export lines for a shell: eval $(python3 -m testbed env)", of_cluster=True)
     command("kubeconfig", "print the path of the cluster's kubeconfig", of_cluster=True)
@@ -69,6 +73,14 @@ def _setup(_: argparse.Namespace) -> None:
 def _binaries(_: argparse.Namespace) -> None:
     for name, program in sorted(binaries.all_programs().items()):
         print(f"{name}\t{program}")
+
+
+def _venv(_: argparse.Namespace) -> None:
+    print(virtualenv.project())
+
+
+def _images(options: argparse.Namespace) -> None:
+    print(json.dumps(images.build(options.names or None), indent=1))
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -31,6 +31,16 @@ _SYSCTLS = (
     "kernel.panic_on_oops",
     "kernel.keys.root_maxkeys",
     "kernel.keys.root_maxbytes",
+    # the systemd of every node
+    "fs.file-max",
+    "fs.nr_open",
+    "fs.protected_fifos",
+    "fs.protected_hardlinks",
+    "fs.protected_regular",
+    "fs.protected_symlinks",
+    "kernel.core_uses_pid",
+    "kernel.pid_max",
+    "kernel.sysrq",
     # we, for several systemds and kubelets on one kernel
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
@@ -42,7 +52,7 @@ _POOL = ipaddress.ip_network("172.31.128.0/17")
 """Two free /24 of this range are taken: outside of what Docker (172.17-30) and Kubernetes (10.x) use by default."""
 
 
-_FILES = ("/etc/docker/key.json", "/etc/docker", "/run/docker", "/opt/containerd")
+_FILES = ("/etc/docker/key.json", "/etc/docker", "/run/docker", "/run/containerd", "/opt/containerd")
 """dockerd and containerd make these whatever their flags say."""
 
 

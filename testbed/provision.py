@@ -119,6 +119,16 @@ def setup(private_engine: bool) -> None:
         raise BedError(f"apt-get ran, but these packages still do not bring what is needed: {' '.join(still)}")
 
 
+def setup_venv() -> None:
+    """Install Python's venv module. Raises BedError with the command when that takes root."""
+    command = "apt-get install --no-install-recommends python3-venv"
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise BedError(f"Python's venv module is missing; as root: {command}")
+    say(f"will run: {command}")
+    with stage("installing python3-venv"):
+        _install(["python3-venv"])
+
+
 def _install(wanted: list[str]) -> None:
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *wanted]

@@ -24,10 +24,13 @@ class RootFs:
     packages: tuple[str, ...]
     options: tuple[str, ...] = ()
 
+    def key(self) -> str:
+        """Hash of the recipe (not of what the package servers hold today)."""
+        return fingerprint.of_text(SUITE, self.variant, *self.packages, *self.options, archive.architecture())
+
     def tar(self) -> Path:
         """The root file system as a tar; made when the cache does not have it (25-40 s, needs root)."""
-        parts = (SUITE, self.variant, *self.packages, *self.options, archive.architecture())
-        file = paths.built() / f"rootfs-{self.name}-{fingerprint.of_text(*parts)}" / "root.tar"
+        file = paths.built() / f"rootfs-{self.name}-{self.key()}" / "root.tar"
         if not file.exists():
             with exclusive(f"rootfs-{self.name}"):
                 if not file.exists():

@@ -1,0 +1,212 @@
+"""The project's images: built by content hash, pushed to the local registry, known by digest.
+
+``images/<name>/Containerfile`` is built with the folder itself as context, plus whatever ``images/<name>/prepare.sh``
+puts into ``$OUT`` on the host (compiled programs, wheels, jars: a build inside a container would need the host's
+package indexes and certificates). prepare.sh reads the checkout only through paths it names as ``$REPO/…``; those
+paths are its inputs: it runs again when one of them changed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import engine, fingerprint, paths, provision, registry, rootfs, toolchain, virtualenv
+from testbed.engine import Engine
+from testbed.errors import BedError
+from testbed.locking import exclusive
+from testbed.processes import run
+from testbed.progress import say, stage
+
+SOURCE = paths.CHECKOUT / "images"
+PUBLIC_BASE = "debian:bookworm-slim"
+
+_DEADLINE_S = 1800.0
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that Containerfiles start from: the name for ``--build-arg BASE`` and what identifies its content."""
+
+    name: str
+    identity: str
+
+
+def listing() -> Path:
+    """The file with the result: JSON, image name -> reference by digest as the cluster pulls it."""
+    return paths.state() / "images.json"
+
+
+def names() -> list[str]:
+    """The images of this checkout."""
+    return sorted(file.parent.name for file in SOURCE.glob("*/Containerfile"))
+
+
+def build(wanted: list[str] | None = None) -> dict[str, str]:
+    """Build and push what the registry does not have yet; returns and writes name -> ``registry/jil/name@sha256:…``.
+
+    With ``wanted`` only those are brought up to date; the others keep their entries. The registry must run.
+    Raises BedError naming the image and the log.
+    """
+    unknown = set(wanted or ()) - set(names())
+    if unknown:
+        raise BedError(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    with exclusive("images"):
+        host = engine.find()
+        if not host or not registry.running(host):
+            raise BedError("the local registry does not run; `python3 -m testbed up` starts it")
+        address = registry.push_address(host)
+        base = _base(host)
+        # Two at a time: builds mostly wait for package servers, and the machine may have two cores.
+        with ThreadPoolExecutor(2) as pool:
+            chosen = wanted or names()
+            built = dict(zip(chosen, pool.map(lambda name: _one(host, address, base, name), chosen), strict=True))
+        known = json.loads(listing().read_text()) if listing().exists() else {}
+        result = {name: built.get(name) or known.get(name) for name in names()}
+        complete = {name: reference for name, reference in result.items() if reference}
+        part = listing().with_suffix(".part")
+        part.write_text(json.dumps(complete, indent=1) + "\n")
+        part.rename(listing())
+        return complete
+
+
+def _one(host: Engine, address: str, base: Base, name: str) -> str:
+    prepared = _prepared(name)
+    context_key = [fingerprint.of_tree(SOURCE / name), fingerprint.of_tree(prepared) if prepared else ""]
+    key = fingerprint.of_text(*context_key, base.identity)
+    repository = f"jil/{name}"
+    digest = _digest(address, repository, key)
+    if not digest:
+        with stage(f"building image {name}"):
+            _build(host, base, name, prepared, f"{address}/{repository}:{key}")
+        digest = _digest(address, repository, key)
+        if not digest:
+            raise BedError(f"{name} was pushed, but the registry on {address} does not know {repository}:{key}")
+    return f"{registry.NAME}/{repository}@{digest}"
+
+
+def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str) -> None:
+    logs = paths.cache_root() / "logs"
+    logs.mkdir(exist_ok=True)
+    log = logs / f"image-{name}.log"
+    log.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.cache_root(), prefix=f"context-{name}-") as scratch:
+        context = Path(scratch) / "context"
+        shutil.copytree(SOURCE / name, context, symlinks=True)
+        if prepared:
+            shutil.copytree(prepared, context, symlinks=True, dirs_exist_ok=True)
+        options = ["--build-arg", f"BASE={base.name}", "--tag", tag, "--file", str(context / "Containerfile")]
+        # The host's own network: its resolver and its proxy are the ones that work.
+        options += ["--network", "host"]
+        for variable in (*_PROXIES, *map(str.upper, _PROXIES)):
+            if os.environ.get(variable):
+                options += ["--build-arg", variable]
+        environment = {**host.environment, **_builder(host)}
+        command = ["nice", "-n", "5", provision.find("docker") or "docker"]
+        run([*command, "build", *options, context], timeout_s=_DEADLINE_S, env=environment, log=log)
+        run([*command, "push", "--quiet", tag], timeout_s=600, env=host.environment, log=log)
+
+
+def _builder(host: Engine) -> dict[str, str]:
+    """BuildKit where the client has it, else the old builder. No attestations: an image is one manifest."""
+    try:
+        host.docker("buildx", "version")
+    except BedError:
+        return {"DOCKER_BUILDKIT": "0"}
+    return {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+
+
+def _prepared(name: str) -> Path | None:
+    """What prepare.sh made of its present inputs; runs it when the cache does not have that."""
+    script = SOURCE / name / "prepare.sh"
+    if not script.exists():
+        return None
+    inputs = sorted(_inputs(script))
+    hashes = [fingerprint.of_tree(path) if path.is_dir() else fingerprint.of_file(path) for path in inputs]
+    key = fingerprint.of_text(*(str(path.relative_to(paths.CHECKOUT)) for path in inputs), *hashes)
+    folder = paths.built() / f"prepared-{name}-{key}"
+    if not folder.exists():
+        with paths.FreshFolder(folder) as out, stage(f"preparing image {name}"):
+            environment = {
+                "OUT": str(out),
+                "REPO": str(paths.CHECKOUT),
+                "GO": str(toolchain.go()),
+                "PYTHON": str(virtualenv.python_with_pip()),
+                "MVN": provision.find("mvn") or "mvn",
+                "GOFLAGS": "-buildvcs=false",
+                "GOWORK": "off",
+            }
+            run(["nice", "-n", "5", "sh", script], timeout_s=_DEADLINE_S, env=environment, cwd=out)
+        _forget_older(f"prepared-{name}-", folder)
+    return folder
+
+
+def _inputs(script: Path) -> Iterator[Path]:
+    """The script, its folder, and every path of the checkout it names as $REPO/…, through sourced scripts too.
+
+    A path with a variable in it counts up to the variable: `$REPO/requirements/$lock` is all of `requirements`.
+    """
+    yield script.parent
+    seen: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        text = waiting.pop().read_text()
+        for named in re.findall(r"\$\{?REPO\}?/([\w./-]*)", text):
+            path = (paths.CHECKOUT / named).resolve()
+            if not path.exists():
+                path = path.parent
+            if path in seen or not path.is_relative_to(paths.CHECKOUT) or path == paths.CHECKOUT:
+                continue
+            seen.add(path)
+            yield path
+            if path.suffix == ".sh":
+                waiting.append(path)
+
+
+def _forget_older(prefix: str, keep: Path, how_many: int = 3) -> None:
+    """Every edit makes a new folder: keep the youngest few."""
+    folders = sorted(paths.built().glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in [folder for folder in folders if folder != keep][how_many:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _base(host: Engine) -> Base:
+    """debian:bookworm-slim where it can be pulled, else its stand-in made with mmdebstrap."""
+    own = f"jil-testbed/base:{rootfs.BASE.key()}"
+    if host.has(own):
+        return Base(own, own)
+    if not host.has(PUBLIC_BASE):
+        try:
+            with stage(f"pulling {PUBLIC_BASE}"):
+                host.docker("pull", "--quiet", PUBLIC_BASE, timeout_s=300)
+        except BedError:
+            say(f"{PUBLIC_BASE} cannot be pulled here; a stand-in is made from Debian packages")
+            tar = rootfs.BASE.tar()
+            with stage("importing the base image"):
+                host.docker("import", "--change", 'CMD ["bash"]', tar, own, timeout_s=300)
+            return Base(own, own)
+    return Base(PUBLIC_BASE, host.docker("image", "inspect", "--format", "{{.Id}}", PUBLIC_BASE).strip())
+
+
+def _digest(address: str, repository: str, tag: str) -> str | None:
+    """Digest of a tag in the registry, None when it is not there."""
+    host, port = address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    try:
+        connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": ", ".join(_MANIFESTS)})
+        response = connection.getresponse()
+    except OSError as problem:
+        raise BedError(f"the registry on {address} does not answer ({problem}); `python3 -m testbed up`") from None
+    finally:
+        connection.close()
+    return response.getheader("Docker-Content-Digest") if response.status == 200 else None
