@@ -31,7 +31,7 @@ class JurisdictionSpec(SpecModel):
     compliance: Annotated[
         Mapping[ComplianceKey, ComplianceValue],
         Len(0, 64),
-        Rule("self.all(k, size(k) <= 64)", "a key of compliance has more than 64 characters: shorten it."),
+        Rule("self.all(k, size(k) <= 64)", "a key of compliance must have at most 64 characters: shorten it."),
     ] = Field(
         default_factory=dict,
         description="Compliance configuration, pushed to every node here without a restart: at most 64 entries, keys "

@@ -124,7 +124,7 @@ class Placement(SpecModel):
         Len(0, 16),
         Rule(
             "self.all(k, size(k) <= 317)",
-            "a key of placement.nodeSelector has more than 317 characters: it is not the key of a label.",
+            "a key of placement.nodeSelector must be the key of a label: this one has more than 317 characters.",
         ),
     ] = Field(default_factory=dict, description="Labels that a machine must have to run this node's pods, at most 16.")
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from jil.api.fields import (
     DNS_LABEL_PATTERN,
@@ -76,7 +76,6 @@ class Resources(SpecModel):
     memory: Quantity | None = Field(default=None, description="Memory request and limit in bytes, such as 256Mi.")
 
 
-#: Reserved names are checked together with the form, in Python as in CEL.
 _RESERVED = ", ".join(RESERVED_SERVICE_NAMES)
 ServiceName = Annotated[
     str,
@@ -91,6 +90,12 @@ ServiceName = Annotated[
 Argument = Annotated[str, StringConstraints(max_length=512)]
 
 
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_SERVICE_NAMES:
+        raise ValueError(f"{name!r} is taken by a part that every node has ({_RESERVED}): choose another name")
+    return name
+
+
 class Service(SpecModel):
     """One service of the catalogue; every node of the release runs it."""
 
@@ -102,7 +107,9 @@ class Service(SpecModel):
         ),
     )
 
-    name: ServiceName = Field(description="Name of the service, at most 20 characters; unique in the release.")
+    name: Annotated[ServiceName, AfterValidator(_not_reserved)] = Field(
+        description="Name of the service, at most 20 characters; unique in the release."
+    )
     image: ImageRef = Field(description="Image of the service.")
     command: Annotated[tuple[Argument, ...], Len(0, 32), ListAtomic()] = Field(
         default=(), description="Entry point; that of the image when empty."
