@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import pytest
@@ -185,9 +186,8 @@ def test_i4_the_crds_of_the_chart_are_guarded(installed: Installed) -> None:
     ours = [name for name in names if name.startswith("jil") and name.endswith(".jil.io")]
     assert len(ours) >= 5
     for name in ours:
-        assert "every object of this kind would be deleted" in refusal(
-            lambda name=name: installed.admin.delete(f"{crds}/{name}")
-        )  # type: ignore[misc]
+        path = f"{crds}/{name}"
+        assert "every object of this kind would be deleted" in refusal(partial(installed.admin.delete, path))
 
 
 def test_i4_the_garbage_collector_is_bound_too(installed: Installed) -> None:

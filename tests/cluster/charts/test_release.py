@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jil.api.versions import SUPPORTED_MINORS
 
 from testbed.controlplane import ControlPlane
 from tests.cluster.charts import rig
@@ -254,3 +255,13 @@ def test_the_notes_of_a_namespace_made_elsewhere_print_the_command_for_its_label
     assert labels["jil.io/network"] == "jil-devnet"
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     cluster.admin.merge("/api/v1/namespaces/own", {"metadata": {"annotations": {CONFIRM: "own"}}})
+
+
+def test_the_oldest_supported_kubernetes_takes_the_charts_and_enforces_every_guard() -> None:
+    major, minor = SUPPORTED_MINORS[0]
+    with ControlPlane(apiserver_flags=[f"--emulated-version={major}.{minor}"]) as old:
+        made = Helm(old.kubeconfig)
+        made.upgrade_operator()
+        made.upgrade_jurisdiction()
+        old.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))
+        rig.wait_for_guards(old)

@@ -43,9 +43,10 @@ ALLOWED = [
     (EVERYWHERE, "statefulsets.apps", READS),
     (SYSTEM, "jilnoderecords.jil.io", ("get", "list", "watch", "create", "patch")),
     (SYSTEM, "secrets", ("get", "create")),
-    (SYSTEM, "configmaps", ("get", "create", "patch", "update")),
-    (SYSTEM, "leases.coordination.k8s.io", ("get", "create", "patch", "update")),
+    (SYSTEM, "configmaps", ("get", "create", "update")),
+    (SYSTEM, "leases.coordination.k8s.io", ("get", "create", "update")),
     (SYSTEM, "events.events.k8s.io", ("create", "patch")),
+    ("default", "events.events.k8s.io", ("create", "patch")),
     (JURISDICTION, "secrets", ("get", "create")),
     (JURISDICTION, "persistentvolumeclaims", ("get", "create", "patch")),
     (JURISDICTION, "statefulsets.apps", ("get", "create", "patch", "delete")),
@@ -79,8 +80,8 @@ DENIED = [
     (EVERYWHERE, "validatingadmissionpolicies.admissionregistration.k8s.io", WRITES),
     (SYSTEM, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
     (SYSTEM, "jilnoderecords.jil.io", ("delete", "deletecollection")),
-    (SYSTEM, "configmaps", ("delete",)),
-    (SYSTEM, "leases.coordination.k8s.io", ("delete", "list")),
+    (SYSTEM, "configmaps", ("patch", "delete")),
+    (SYSTEM, "leases.coordination.k8s.io", ("delete", "list", "watch", "patch")),
     (SYSTEM, "pods", WRITES),
     (JURISDICTION, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
     (JURISDICTION, "persistentvolumeclaims", ("delete", "deletecollection")),
@@ -91,6 +92,8 @@ DENIED = [
     (ELSEWHERE, "secrets", ("get", "create")),
     (ELSEWHERE, "statefulsets.apps", WRITES),
     (ELSEWHERE, "configmaps", WRITES),
+    (ELSEWHERE, "events.events.k8s.io", WRITES),
+    ("default", "configmaps", WRITES),
 ]
 
 

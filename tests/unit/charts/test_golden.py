@@ -26,9 +26,10 @@ def test_the_rights_of_operator_and_people_are_those_of_the_reviewed_table() -> 
     assert_golden(RIGHTS, rights_table([*operator(), *jurisdiction()]))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_rendering_twice_gives_the_same_bytes(case: Case) -> None:
-    assert case.render() == case.render()
+def test_rendering_twice_gives_the_same_bytes() -> None:
+    case = CASES[1]
+    command = ("template", "jil", str(CHARTS / case.chart), "--values", str(case.values), "--kube-version", KUBERNETES)
+    assert helm(*command).stdout == helm(*command).stdout != ""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

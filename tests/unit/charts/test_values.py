@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jil.api.versions import SUPPORTED_MINORS
 
 from tests.unit.charts.rendering import CHARTS, IMAGE, operator, template
 
@@ -138,3 +139,10 @@ def _leaves(values: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
 
 def test_a_chart_used_as_a_subchart_accepts_helms_global_values() -> None:
     assert operator("--set", "global.anything=1")
+
+
+@pytest.mark.parametrize("chart", ["jil-operator", "jil-jurisdiction"])
+def test_the_chart_accepts_the_oldest_supported_kubernetes_and_no_older(chart: str) -> None:
+    major, minor = SUPPORTED_MINORS[0]
+    declared = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())["kubeVersion"]
+    assert declared == f">={major}.{minor}.0-0"
