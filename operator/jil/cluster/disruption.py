@@ -1,0 +1,378 @@
+"""THE one gate. Nothing that runs is taken away without a Grant, and Grants come from here alone (I2).
+
+The order is what makes a crash harmless (I8): decide, write the grant into the ledger by compare-and-swap, stamp the
+workload, hand out the Grant; only then can the act be sent. So a grant may stand without its act, never an act without
+its grant. A grant without its act is found again by (target UID, act) and decided anew, or taken back; from the moment
+it is written its validator counts as away, which is the safe side.
+
+Grants for acts that cost no consensus power are recorded and closed at once: they hold nothing back, so there is
+nothing to give back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from jil.api import labels
+from jil.cluster.clock import Clock
+from jil.cluster.errors import AlreadyExists, Conflict, NotFound
+from jil.cluster.gate_log import GateLog, line
+from jil.cluster.grant import Grant, TargetRef, _issue
+from jil.cluster.ledger import (
+    GrantEntry,
+    Leadership,
+    Ledger,
+    LedgerMissingError,
+    LedgerStore,
+    Outcome,
+    Target,
+)
+from jil.cluster.sealed import SealedLedgers
+from jil.cluster.stamps import StampClient, Stamps
+from jil.plan import chain
+from jil.plan.acts import VALIDATOR, Act, stops_a_validator
+from jil.plan.quorum import DEFAULT_POLICY, QuorumPolicy, decide
+from jil.plan.verdict import Allow, Basis, Deny, DenyReason, Impossible
+from jil.plan.voting import NO_CONSENSUS_KEY, NetworkFacts, PodState, Subject
+
+#: Compare-and-swaps lost in a row before the caller is told to come back.
+_ATTEMPTS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Disruption:
+    """What is to be done to whom, and why.
+
+    ``node``: ``namespace/name`` of the JILNode. ``consensus_address``: from its record; NO_CONSENSUS_KEY when the
+    record says that no key was ever made; None when it is not known. ``pod``: the validator's pod as read live, when
+    ``target`` is it or its StatefulSet. ``target``: at the version that the decision was made from.
+    """
+
+    act: Act
+    network: str
+    node: str
+    component: str
+    target: TargetRef
+    consensus_address: str | None
+    reason: str
+    pod: PodState = PodState.UNKNOWN
+    requested_by: str = "jil-operator"
+
+    def __post_init__(self) -> None:
+        name = self.node.rsplit("/", 1)[-1]
+        workload = labels.child_name(name, VALIDATOR)
+        if self.component != VALIDATOR and self.target.name in (workload, labels.pod_name(name, VALIDATOR)):
+            raise ValueError(f"{self.target} is the validator of {self.node}, not its {self.component!r}")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the grant stays open until the validator is back."""
+        return stops_a_validator(self.act, self.component) and self.consensus_address != NO_CONSENSUS_KEY
+
+    @property
+    def address(self) -> str | None:
+        """The consensus address, if there is one and it is known."""
+        return None if self.consensus_address == NO_CONSENSUS_KEY else self.consensus_address
+
+
+class TakeBack(StrEnum):
+    """What became of a grant that is not wanted any more."""
+
+    TAKEN_BACK = "TakenBack"
+    """The act never happened and no longer can."""
+
+    HAPPENED = "Happened"
+    """The act was carried out: the grant stays open until the validator is back and ``release`` is called."""
+
+    NOT_OPEN = "NotOpen"
+    """There is no such open grant."""
+
+
+class Gate:
+    """One gate for all networks of this operator.
+
+    ``leadership`` says who we are now, and raises NotLeader when we do not lead. All methods raise ApiError when the
+    API server does not answer: then nothing was granted.
+    """
+
+    def __init__(
+        self,
+        client: StampClient,
+        *,
+        system_namespace: str,
+        clock: Clock,
+        leadership: Callable[[], Leadership],
+        policy: QuorumPolicy = DEFAULT_POLICY,
+    ) -> None:
+        self._store = LedgerStore(client, system_namespace)
+        self._stamps = Stamps(client)
+        self._ledgers = SealedLedgers(self._store, self._stamps, leadership)
+        self._clock = clock
+        self._leadership = leadership
+        self._policy = policy
+        # Spares the workers of this process from losing compare-and-swaps to each other; safety does not rest on it.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._log = GateLog()
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+    async def request(
+        self, disruption: Disruption, facts: NetworkFacts, *, ledger_existed: bool
+    ) -> Grant | Deny | Impossible:
+        """Permission for one act, or why not.
+
+        ``ledger_existed``: whether the network's ledger must exist because it once did. A caller that makes it
+        (``establish``) before it lets the first validator start may say: some record of the network is bootstrapped.
+        """
+        async with self._locks[disruption.network]:
+            for _ in range(_ATTEMPTS):
+                try:
+                    answer = await self._attempt(disruption, facts, ledger_existed)
+                except (Conflict, AlreadyExists):
+                    continue
+                return answer
+            return self._refuse(
+                disruption,
+                Deny(
+                    DenyReason.LEDGER_BUSY,
+                    f"the ledger of network {disruption.network} changed {_ATTEMPTS} times while it was being written",
+                    "the next try",
+                ),
+            )
+
+    async def _attempt(
+        self, disruption: Disruption, facts: NetworkFacts, ledger_existed: bool
+    ) -> Grant | Deny | Impossible:
+        opened = await self._ledgers.open(disruption.network, existed=ledger_existed)
+        if isinstance(opened, Deny):
+            return self._refuse(disruption, opened)
+        stored, ledger = opened
+        known = ledger.find_open(disruption.target.uid, disruption.act)
+        verdict = decide(
+            _subject(disruption),
+            facts,
+            planned=ledger.planned(),
+            last_step=ledger.mark(known.id if known else None),
+            now_ms=self._now_ms(),
+            policy=self._policy,
+        )
+        height = self._height(facts)
+        if not isinstance(verdict, Allow):
+            await self._store.write(stored, _with_baseline(ledger, verdict, height))
+            return self._refuse(disruption, verdict)
+        if not await self._unchanged(disruption):
+            return self._refuse(disruption, _changed(disruption))
+        others: tuple[GrantEntry, ...] = ()
+        if disruption.holds:
+            others = tuple(one for one in ledger.open_of(disruption.node, disruption.address) if one is not known)
+        for one in others:
+            # On the target itself the stamp moves the version; a move here would hide from the caller what changed.
+            if one.target.uid != disruption.target.uid:
+                await self._stamps.void(one)
+        entry = self._entry(disruption, verdict, height, known)
+        ledger = ledger.renewed(entry) if known else ledger.opened(entry, superseded=others, at=self._clock.now())
+        if known is None and entry.holds and verdict.basis in (Basis.WITHIN_BUDGET, Basis.HALT_ALLOWED):
+            ledger = ledger.stepped(entry.id, height)
+        await self._store.write(stored, ledger)
+        target = disruption.target
+        if entry.holds:
+            try:
+                target = await self._stamps.put(entry, target)
+            except (Conflict, NotFound):
+                # The grant stands without its act and without a Grant in anybody's hand; the next request finds it.
+                return self._refuse(disruption, _changed(disruption))
+        if entry != known:
+            self._log.granted(
+                disruption.network,
+                who=disruption.requested_by,
+                what=_asked(disruption),
+                why=disruption.reason,
+                verdict=verdict,
+                grant=entry.id,
+                reused=known is not None,
+                supersedes=[one.id for one in others],
+            )
+        return _issue(entry.id, disruption.act, target)
+
+    # -- giving back -------------------------------------------------------------------------------------------------
+    async def release(self, network: str, grant: Grant | GrantEntry, *, why: str) -> bool:
+        """The validator is back (or has left the network): its power counts again. False if the grant is not open.
+
+        Call it only on evidence that the validator runs and signs, or that its key has left the validator set. An act
+        that is still under way (from a leader that was paused, say) is made impossible first. Raises
+        LedgerMissingError, LedgerUnreadableError, FencedError.
+        """
+        return await self._close(network, grant.id, Outcome.RETURNED, why)
+
+    async def take_back(self, network: str, grant: Grant | GrantEntry, *, why: str) -> TakeBack:
+        """The act is not wanted any more. It is made impossible first, then the grant is closed.
+
+        Raises LedgerMissingError, LedgerUnreadableError, FencedError.
+        """
+        async with self._locks[network]:
+            entry = (await self._ledgers.read(network))[1].by_id(grant.id)
+            if entry is None:
+                return TakeBack.NOT_OPEN
+            if not await self._stamps.void(entry):
+                return TakeBack.HAPPENED
+        closed = await self._close(network, grant.id, Outcome.TAKEN_BACK, why)
+        return TakeBack.TAKEN_BACK if closed else TakeBack.NOT_OPEN
+
+    async def open_grants(self, network: str, *, node: str | None = None) -> tuple[GrantEntry, ...]:
+        """The grants that hold validators away by plan, of one node (``namespace/name``) or of all.
+
+        A network without a ledger has none. Raises LedgerUnreadableError.
+        """
+        try:
+            ledger = (await self._store.read(network)).ledger
+        except LedgerMissingError:
+            return ()
+        return tuple(one for one in ledger.open if node is None or one.node == node)
+
+    async def _close(self, network: str, grant: str, outcome: Outcome, why: str) -> bool:
+        async with self._locks[network]:
+            for attempt in range(_ATTEMPTS):
+                stored, ledger = await self._ledgers.read(network)
+                entry = ledger.by_id(grant)
+                if entry is None:
+                    return False
+                await self._stamps.void(entry)
+                # The stamp goes first: a crash in between leaves an open grant without a stamp, which is closed again.
+                await self._stamps.remove(entry)
+                try:
+                    await self._store.write(stored, ledger.closing(grant, outcome, at=self._clock.now(), note=why))
+                except Conflict:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                    continue
+                who = self._leadership().holder
+                line(
+                    f"disruption.{outcome.value}",
+                    network,
+                    who=who,
+                    what=_what(entry),
+                    why=why,
+                    before={"open": True},
+                    after={"open": False},
+                    grant=grant,
+                )
+                return True
+        return False
+
+    # -- the ledger itself -------------------------------------------------------------------------------------------
+    async def establish(self, network: str, *, ledger_existed: bool) -> Deny | None:
+        """Make and seal the network's ledger, before its first validator may start. None when it is there and ours.
+
+        A new leader calls it for every network before it does anything else: that is what shuts out the old one.
+        """
+        async with self._locks[network]:
+            for _ in range(_ATTEMPTS):
+                try:
+                    opened = await self._ledgers.open(network, existed=ledger_existed)
+                    if isinstance(opened, Deny):
+                        return opened
+                    await self._store.write(*opened)
+                except (Conflict, AlreadyExists):
+                    continue
+                return None
+        return Deny(DenyReason.LEDGER_BUSY, f"the ledger of network {network} kept changing", "the next try")
+
+    async def rebuild(self, network: str, namespaces: Sequence[str]) -> tuple[GrantEntry, ...]:
+        """Make a lost ledger anew from the stamps on the workloads in ``namespaces`` (all those of the network).
+
+        Every validator workload and pod is moved to a new resourceVersion first, so that no act that the lost ledger
+        had granted can still happen. The height of the last step is unknown then: the next step waits for M new blocks.
+        Raises AlreadyExists when there is a ledger.
+        """
+        async with self._locks[network]:
+            return await self._ledgers.rebuild(network, namespaces)
+
+    # -- parts of a request ------------------------------------------------------------------------------------------
+    async def _unchanged(self, disruption: Disruption) -> bool:
+        """Whether the target is still the object, at the version, that the caller decided about."""
+        target = disruption.target
+        live = await self._stamps.live(target.kind, target.name, target.namespace)
+        if live is None:
+            return False
+        return (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) == (target.uid, target.resource_version)
+
+    def _entry(
+        self, disruption: Disruption, verdict: Allow, height: int | None, known: GrantEntry | None
+    ) -> GrantEntry:
+        leader, target = self._leadership(), disruption.target
+        if known is not None:
+            return known.model_copy(update={"holder": leader.holder, "fence": leader.fence})
+        return GrantEntry(
+            id=f"g-{uuid.uuid4().hex[:16]}",
+            act=disruption.act,
+            node=disruption.node,
+            component=disruption.component,
+            address=disruption.address,
+            holds=disruption.holds,
+            target=Target(
+                kind=target.kind.kind,
+                namespace=target.namespace or "",
+                name=target.name,
+                uid=target.uid,
+                resource_version=target.resource_version,
+            ),
+            reason=disruption.reason,
+            requested_by=disruption.requested_by,
+            basis=verdict.basis,
+            height=height,
+            granted_at=self._clock.now(),
+            holder=leader.holder,
+            fence=leader.fence,
+        )
+
+    def _height(self, facts: NetworkFacts) -> int | None:
+        """The highest height that evidence gives; what a record once saw is not the height of this step."""
+        good = chain.usable(facts.readings, facts.chain_id, self._policy.readings, self._now_ms())
+        return max((reading.height for reading in good), default=None)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+    def _refuse(self, disruption: Disruption, answer: Deny | Impossible) -> Deny | Impossible:
+        self._log.refused(
+            disruption.network,
+            who=disruption.requested_by,
+            what=_asked(disruption),
+            why=disruption.reason,
+            answer=answer,
+            now_ms=self._now_ms(),
+        )
+        return answer
+
+
+def _subject(disruption: Disruption) -> Subject:
+    return Subject(disruption.node, disruption.act, disruption.component, disruption.consensus_address, disruption.pod)
+
+
+def _changed(disruption: Disruption) -> Deny:
+    return Deny(
+        DenyReason.TARGET_CHANGED,
+        f"{disruption.target} is no longer at version {disruption.target.resource_version} that was decided about",
+        "it is read again",
+    )
+
+
+def _with_baseline(ledger: Ledger, verdict: Deny | Impossible, height: int | None) -> Ledger:
+    """A step at an unknown height is pinned to the first height that is seen afterwards: M blocks count from there."""
+    step = ledger.last_step
+    if step is None or step.height is not None or height is None or verdict.reason != DenyReason.CHAIN_NOT_ADVANCED:
+        return ledger
+    return ledger.stepped(step.grant, height)
+
+
+def _asked(disruption: Disruption) -> str:
+    return f"{disruption.act} {disruption.target} of JILNode {disruption.node}"
+
+
+def _what(entry: GrantEntry) -> str:
+    return f"{entry.act} {entry.target.kind} {entry.target.namespace}/{entry.target.name} of JILNode {entry.node}"
