@@ -25,6 +25,7 @@ from jil.cluster.errors import AlreadyExists, Conflict, NotFound
 from jil.cluster.gate_log import GateLog, line
 from jil.cluster.grant import Grant, TargetRef, _issue
 from jil.cluster.ledger import (
+    REASON_MAX,
     GrantEntry,
     Leadership,
     Ledger,
@@ -148,10 +149,10 @@ class Gate:
     async def _attempt(
         self, disruption: Disruption, facts: NetworkFacts, ledger_existed: bool
     ) -> Grant | Deny | Impossible:
-        opened = await self._ledgers.open(disruption.network, existed=ledger_existed)
-        if isinstance(opened, Deny):
-            return self._refuse(disruption, opened)
-        stored, ledger = opened
+        stored = await self._ledgers.open(disruption.network, existed=ledger_existed)
+        if isinstance(stored, Deny):
+            return self._refuse(disruption, stored)
+        ledger = stored.ledger
         known = ledger.find_open(disruption.target.uid, disruption.act)
         verdict = decide(
             _subject(disruption),
@@ -215,7 +216,7 @@ class Gate:
         Raises LedgerMissingError, LedgerUnreadableError, FencedError.
         """
         async with self._locks[network]:
-            entry = (await self._ledgers.read(network))[1].by_id(grant.id)
+            entry = (await self._ledgers.read(network)).ledger.by_id(grant.id)
             if entry is None:
                 return TakeBack.NOT_OPEN
             if not await self._stamps.void(entry):
@@ -236,33 +237,33 @@ class Gate:
 
     async def _close(self, network: str, grant: str, outcome: Outcome, why: str) -> bool:
         async with self._locks[network]:
-            for attempt in range(_ATTEMPTS):
-                stored, ledger = await self._ledgers.read(network)
-                entry = ledger.by_id(grant)
-                if entry is None:
-                    return False
-                await self._stamps.void(entry)
-                # The stamp goes first: a crash in between leaves an open grant without a stamp, which is closed again.
-                await self._stamps.remove(entry)
+            for _ in range(_ATTEMPTS):
                 try:
-                    await self._store.write(stored, ledger.closing(grant, outcome, at=self._clock.now(), note=why))
-                except Conflict:
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-                    continue
-                who = self._leadership().holder
-                line(
-                    f"disruption.{outcome.value}",
-                    network,
-                    who=who,
-                    what=_what(entry),
-                    why=why,
-                    before={"open": True},
-                    after={"open": False},
-                    grant=grant,
-                )
-                return True
-        return False
+                    return await self._close_once(network, grant, outcome, why)
+                except Conflict as error:
+                    lost = error
+            raise lost
+
+    async def _close_once(self, network: str, grant: str, outcome: Outcome, why: str) -> bool:
+        stored = await self._ledgers.read(network)
+        entry = stored.ledger.by_id(grant)
+        if entry is None:
+            return False
+        await self._stamps.void(entry)
+        # The stamp goes first: a crash in between leaves an open grant without a stamp, which is closed again.
+        await self._stamps.remove(entry)
+        await self._store.write(stored, stored.ledger.closing(grant, outcome, at=self._clock.now(), note=why))
+        line(
+            f"disruption.{outcome.lower()}",
+            network,
+            who=self._leadership().holder,
+            what=_what(entry),
+            why=why,
+            before={"open": True},
+            after={"open": False},
+            grant=grant,
+        )
+        return True
 
     # -- the ledger itself -------------------------------------------------------------------------------------------
     async def establish(self, network: str, *, ledger_existed: bool) -> Deny | None:
@@ -274,12 +275,9 @@ class Gate:
             for _ in range(_ATTEMPTS):
                 try:
                     opened = await self._ledgers.open(network, existed=ledger_existed)
-                    if isinstance(opened, Deny):
-                        return opened
-                    await self._store.write(*opened)
                 except (Conflict, AlreadyExists):
                     continue
-                return None
+                return opened if isinstance(opened, Deny) else None
         return Deny(DenyReason.LEDGER_BUSY, f"the ledger of network {network} kept changing", "the next try")
 
     async def rebuild(self, network: str, namespaces: Sequence[str]) -> tuple[GrantEntry, ...]:
@@ -306,6 +304,7 @@ class Gate:
     ) -> GrantEntry:
         leader, target = self._leadership(), disruption.target
         if known is not None:
+            # Taken over as it is: a new leader signs it, nothing else about it changes.
             return known.model_copy(update={"holder": leader.holder, "fence": leader.fence})
         return GrantEntry(
             id=f"g-{uuid.uuid4().hex[:16]}",
@@ -321,8 +320,8 @@ class Gate:
                 uid=target.uid,
                 resource_version=target.resource_version,
             ),
-            reason=disruption.reason,
-            requested_by=disruption.requested_by,
+            reason=disruption.reason[:REASON_MAX],
+            requested_by=disruption.requested_by[:REASON_MAX],
             basis=verdict.basis,
             height=height,
             granted_at=self._clock.now(),

@@ -31,6 +31,9 @@ KEY: Final = "ledger"
 #: Closed grants that are kept; older ones are in the audit log.
 CLOSED_MAX: Final = 200
 
+#: Characters kept of free text, so that the ledger stays far below the size that a ConfigMap may have (1 MiB).
+REASON_MAX: Final = 300
+
 
 class LedgerMissingError(Exception):
     """The network's ledger does not exist."""
@@ -182,7 +185,7 @@ class Ledger(SpecModel):
         entry = self.by_id(grant)
         if entry is None:
             return self
-        done = entry.model_copy(update={"closed_at": at, "outcome": outcome, "note": note})
+        done = entry.model_copy(update={"closed_at": at, "outcome": outcome, "note": note and note[:REASON_MAX]})
         rest = tuple(one for one in self.open if one.id != grant)
         return self._with(open=rest, closed=(*self.closed, done)[-CLOSED_MAX:])
 

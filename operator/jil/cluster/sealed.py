@@ -1,4 +1,4 @@
-"""Opening the ledger under our seal: what a missing, unreadable or foreign ledger is answered with, and its rebuilding."""
+"""Opening the ledger under our seal, and what a missing, unreadable or foreign ledger is answered with."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class SealedLedgers:
         self._stamps = stamps
         self._leadership = leadership
 
-    async def open(self, network: str, *, existed: bool) -> tuple[Stored, Ledger] | Deny:
-        """The ledger as stored, and as it looks under our seal (not written yet); made if it may be missing.
+    async def open(self, network: str, *, existed: bool) -> Stored | Deny:
+        """The ledger under our seal; made if it may be missing.
 
-        Raises AlreadyExists when somebody else made it meanwhile.
+        Raises Conflict or AlreadyExists when somebody else was quicker: open it again.
         """
         leader = self._leadership()
         try:
@@ -56,17 +56,21 @@ class SealedLedgers:
                 "the ConfigMap is mended, or deleted so that the ledger is rebuilt from the stamps on the workloads",
             )
         try:
-            ledger = stored.ledger.sealed(leader)
+            return await self._seal(stored, leader)
         except FencedError as error:
             return Deny(DenyReason.FENCED, str(error), "this process is elected again; until then the leader acts")
-        if ledger.seal != stored.ledger.seal:
-            self._line("sealed", network, "new leader", before=stored.ledger.seal.wire(), after=ledger.seal.wire())
-        return stored, ledger
 
-    async def read(self, network: str) -> tuple[Stored, Ledger]:
-        """The same for a ledger that must be there. Raises LedgerMissingError, LedgerUnreadableError, FencedError."""
-        stored = await self._store.read(network)
-        return stored, stored.ledger.sealed(self._leadership())
+    async def read(self, network: str) -> Stored:
+        """The same for a ledger that must be there. Raises LedgerMissingError, LedgerUnreadableError, FencedError, and
+        Conflict when somebody else was quicker."""
+        return await self._seal(await self._store.read(network), self._leadership())
+
+    async def _seal(self, stored: Stored, leader: Leadership) -> Stored:
+        sealed = await self._store.write(stored, stored.ledger.sealed(leader))
+        if sealed is not stored:
+            before, after = stored.ledger.seal.wire(), sealed.ledger.seal.wire()
+            self._line("sealed", stored.ledger.network, "new leader", before=before, after=after)
+        return sealed
 
     async def rebuild(self, network: str, namespaces: Sequence[str]) -> tuple[GrantEntry, ...]:
         """See ``Gate.rebuild``."""
@@ -79,10 +83,8 @@ class SealedLedgers:
         return grants
 
     def _line(self, what: str, network: str, why: str, *, before: object, after: object) -> None:
-        who = self._leadership().holder
-        line(
-            f"ledger.{what}", network, who=who, what=f"ledger of network {network}", why=why, before=before, after=after
-        )
+        who, ledger = self._leadership().holder, f"ledger of network {network}"
+        line(f"ledger.{what}", network, who=who, what=ledger, why=why, before=before, after=after)
 
 
 def _new(network: str, leader: Leadership) -> Ledger:

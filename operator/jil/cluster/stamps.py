@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
-from jil.cluster.errors import NotFound
+from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.grant import TargetRef
 from jil.cluster.ledger import GrantEntry, LedgerClient
 from jil.plan.acts import Act
@@ -133,7 +133,7 @@ class Stamps:
         # What happened between the look and the move shows in the moved object; what comes after it is refused.
         try:
             return not has_happened(entry, await self.move(kind, live))
-        except NotFound:
+        except (NotFound, Conflict):  # gone, or another object under its name
             return False
 
     async def collect(self, network: str, namespaces: Sequence[str]) -> tuple[GrantEntry, ...]:
