@@ -80,7 +80,7 @@ def _venv(_: argparse.Namespace) -> None:
 
 
 def _images(options: argparse.Namespace) -> None:
-    print(json.dumps(images.build(options.names or None), indent=1))
+    print(json.dumps(images.build_and_push(options.names or None), indent=1))
 
 
 def _up(options: argparse.Namespace) -> None:

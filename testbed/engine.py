@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ NETWORK = "kind"
 """The Docker network of kind's nodes; kind looks for exactly this name."""
 
 _CAP_SYS_RESOURCE = 24
+_BEFORE = "host-before.json"
+_NETWORKS = "networks.json"
+_RUN = "jil-testbed-"
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,12 @@ class _Private:
     def __init__(self) -> None:
         self.key = hashlib.sha256(str(paths.cache_root()).encode()).hexdigest()[:8]
         # Sockets live in /run: a unix socket's path may have 108 bytes, and /run is empty after a reboot.
-        self.run = Path("/run") / f"jil-testbed-{self.key}"
+        self.run = Path("/run") / f"{_RUN}{self.key}"
         self.socket = self.run / "docker.sock"
         self.data = paths.cache_root() / "engine" / "data"
         self.log = paths.cache_root() / "engine" / "dockerd.log"
         self.pid = paths.state() / "dockerd.json"
-        self.before = paths.state() / "host-before.json"
+        self.before = self.run / _BEFORE
         self.own_bridge, self.kind_bridge = f"jil{self.key[:6]}e", f"jil{self.key[:6]}k"
         self.cgroup = f"jil-testbed-{self.key}"
         self.engine = Engine(f"unix://{self.socket}", private=True)
@@ -121,7 +125,7 @@ class _Private:
         return daemons.find(self.pid) is not None and self._answers()
 
     def left_something(self) -> bool:
-        return self.before.exists() or self.run.exists()
+        return self.run.exists()
 
     def up(self) -> None:
         for need in provision.missing(private_engine=True):
@@ -132,7 +136,9 @@ class _Private:
         self.run.mkdir(mode=0o700, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
-        self.before.write_text(host.look().as_json())
+        siblings = self._siblings()
+        self.before.write_text(siblings[0].read_text() if siblings else host.look().as_json())
+        (self.run / _NETWORKS).write_text(json.dumps({self.own_bridge: str(own), self.kind_bridge: str(kind)}))
         host.prepare()
         host.create_bridge(self.own_bridge, own)
         configuration = self.data.parent / "daemon.json"
@@ -147,6 +153,7 @@ class _Private:
             f"--bridge={self.own_bridge}",  # never docker0
             f"--default-address-pool=base={kind},size={kind.prefixlen}",
             f"--insecure-registry={kind}",
+            "--iptables=false",  # the few rules that are needed are ours, see host.let_through
             f"--cgroup-parent=/{self.cgroup}",
             "--log-level=warn",
             *self._runtime(),
@@ -161,6 +168,8 @@ class _Private:
         name = f"com.docker.network.bridge.name={self.kind_bridge}"
         if not succeeds([_client(), "network", "inspect", NETWORK], env=self.engine.environment):
             self.engine.docker("network", "create", "--driver=bridge", f"--subnet={kind}", "--opt", name, NETWORK)
+        for bridge, network in ((self.own_bridge, own), (self.kind_bridge, kind)):
+            host.let_through(bridge, network)
 
     def down(self) -> None:
         daemon = daemons.find(self.pid)
@@ -174,14 +183,20 @@ class _Private:
             daemon.end(grace_s=20)
         self._end_leftovers()
         self._unmount()
-        for bridge in (self.own_bridge, self.kind_bridge):
-            host.remove_link(bridge)
-        if self.before.exists():
-            host.restore(host.Before.from_json(self.before.read_text()), (self.own_bridge, self.kind_bridge))
+        networks = self.run / _NETWORKS
+        if networks.exists():
+            for bridge, network in json.loads(networks.read_text()).items():
+                host.let_through(bridge, ipaddress.IPv4Network(network), insert=False)
+                host.remove_link(bridge)
+        if self.before.exists() and not self._siblings():
+            host.restore(host.Before.from_json(self.before.read_text()))
         self._remove_cgroups()
         shutil.rmtree(self.run, ignore_errors=True)
         self.pid.unlink(missing_ok=True)
-        self.before.unlink(missing_ok=True)
+
+    def _siblings(self) -> list[Path]:
+        """What private engines of other caches wrote down about this host: the last one to leave restores it."""
+        return [file for file in Path("/run").glob(f"{_RUN}*/{_BEFORE}") if file.parent != self.run]
 
     def _answers(self) -> bool:
         return self.socket.exists() and succeeds([_client(), "version"], env=self.engine.environment, timeout_s=15)

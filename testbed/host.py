@@ -9,7 +9,6 @@ import ipaddress
 import json
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,8 +45,6 @@ _SYSCTLS = (
     "fs.inotify.max_user_watches",
 )
 _WANTED = {"net.ipv4.ip_forward": 1, "fs.inotify.max_user_instances": 1024, "fs.inotify.max_user_watches": 524288}
-_TABLES = ("filter", "nat")
-_FAMILIES = ("iptables", "ip6tables")
 _POOL = ipaddress.ip_network("172.31.128.0/17")
 """Two free /24 of this range are taken: outside of what Docker (172.17-30) and Kubernetes (10.x) use by default."""
 
@@ -58,11 +55,9 @@ _FILES = ("/etc/docker/key.json", "/etc/docker", "/run/docker", "/run/containerd
 
 @dataclass
 class Before:
-    """The host as it was before: sysctls, policy of FORWARD, chains by family and table, files that were not there."""
+    """The host as it was before: sysctls by name, and the files that were not there."""
 
     sysctls: dict[str, str] = field(default_factory=dict)
-    policies: dict[str, str] = field(default_factory=dict)
-    chains: dict[str, list[str]] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -77,19 +72,11 @@ class Before:
 
 def look() -> Before:
     """Write down how the host is now."""
-    before = Before(sysctls=_sysctls(), absent=[name for name in _FILES if not Path(name).exists()])
-    for family in _FAMILIES:
-        for table in _TABLES:
-            rules = _rules(family, table)
-            before.chains[f"{family}/{table}"] = [rule.split()[1] for rule in rules if rule.startswith(("-N", "-P"))]
-            for rule in rules:
-                if table == "filter" and rule.startswith("-P FORWARD "):
-                    before.policies[family] = rule.split()[2]
-    return before
+    return Before(_sysctls(), [name for name in _FILES if not Path(name).exists()])
 
 
 def prepare() -> None:
-    """Settings the engine and several nodes need. dockerd closes FORWARD when it has to enable forwarding itself."""
+    """Settings that the engine and several nodes on one kernel need."""
     for name, value in _WANTED.items():
         path = _sysctl_path(name)
         if path.exists() and int(path.read_text().split()[0]) < value:
@@ -123,16 +110,28 @@ def remove_link(name: str) -> None:
         _ip("link", "delete", name)
 
 
-def restore(before: Before, bridges: Iterable[str]) -> None:
-    """Bring the host back to ``before``: rules and chains that the engine left, FORWARD's policy, sysctls,
-    files."""
-    names = tuple(bridges)
-    for family in _FAMILIES:
-        for table in _TABLES:
-            _remove_rules(family, table, set(before.chains.get(f"{family}/{table}", [])), names)
-        policy = before.policies.get(family)
-        if policy and find(family):
-            succeeds([_program(family), "-w", "-P", "FORWARD", policy])
+def let_through(bridge: str, network: ipaddress.IPv4Network, *, insert: bool = True) -> None:
+    """Three rules for one bridge: forwarded in both directions, masqueraded towards the outside; or remove them.
+
+    dockerd runs with --iptables=false, so these are all the rules there are, and they go one by one: no chain is
+    made, no policy changed, another engine on the host is not disturbed.
+    """
+    iptables = [find("iptables") or "iptables", "-w"]
+    outside = ["-s", str(network), "!", "-o", bridge, "-j", "MASQUERADE"]
+    rules = (
+        ("filter", "FORWARD", ["-i", bridge, "-j", "ACCEPT"]),
+        ("filter", "FORWARD", ["-o", bridge, "-j", "ACCEPT"]),
+    )
+    for table, chain, rule in (*rules, ("nat", "POSTROUTING", outside)):
+        there = succeeds([*iptables, "-t", table, "-C", chain, *rule])
+        if there and not insert:
+            run([*iptables, "-t", table, "-D", chain, *rule])
+        elif insert and not there:
+            run([*iptables, "-t", table, "-I", chain, *rule])
+
+
+def restore(before: Before) -> None:
+    """Bring sysctls and files back to what they were."""
     now = _sysctls()
     for name, value in before.sysctls.items():
         if now.get(name, value) != value:
@@ -143,33 +142,6 @@ def restore(before: Before, bridges: Iterable[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _remove_rules(family: str, table: str, chains_before: set[str], bridges: tuple[str, ...]) -> None:
-    rules = _rules(family, table)
-    new = {rule.split()[1] for rule in rules if rule.startswith("-N DOCKER")} - chains_before
-    command = [_program(family), "-w", "-t", table]
-    for rule in rules:
-        words = rule.split()
-        if words[0] == "-A" and (new & set(words) or set(bridges) & set(words)) and words[1] not in new:
-            succeeds([*command, "-D", *words[1:]])
-    for chain in new:
-        succeeds([*command, "-F", chain])
-    for chain in new:
-        succeeds([*command, "-X", chain])
-
-
-def _rules(family: str, table: str) -> list[str]:
-    if not find(family):
-        return []
-    try:
-        return run([_program(family), "-w", "-t", table, "-S"]).splitlines()
-    except BedError:  # a kernel without this family or table has nothing to restore
-        return []
-
-
-def _program(family: str) -> str:
-    return find(family) or family
 
 
 def _ip(*arguments: str) -> str:

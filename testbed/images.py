@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import engine, fingerprint, paths, provision, registry, rootfs, toolchain, virtualenv
+from testbed import binaries, engine, fingerprint, paths, provision, registry, rootfs, toolchain, virtualenv
 from testbed.engine import Engine
 from testbed.errors import BedError
 from testbed.locking import exclusive
@@ -52,47 +52,84 @@ def names() -> list[str]:
     return sorted(file.parent.name for file in SOURCE.glob("*/Containerfile"))
 
 
-def build(wanted: list[str] | None = None) -> dict[str, str]:
-    """Build and push what the registry does not have yet; returns and writes name -> ``registry/jil/name@sha256:…``.
+@dataclass(frozen=True)
+class Destination:
+    """Where images go: the prefix the host pushes to, and the prefix the cluster pulls from."""
 
-    With ``wanted`` only those are brought up to date; the others keep their entries. The registry must run.
-    Raises BedError naming the image and the log.
+    push: str
+    pull: str
+    local: bool
+
+    def digest(self, repository: str, tag: str) -> str | None:
+        """Digest of a tag, None when it is not there."""
+        return (
+            _local_digest(self.push, repository, tag)
+            if self.local
+            else _crane_digest(f"{self.push}/{repository}:{tag}")
+        )
+
+
+def build_and_push(wanted: list[str] | None = None, *, registry: str | None = None) -> dict[str, str]:
+    """Build and push what the registry does not have yet; returns name -> ``prefix/jil/name@sha256:…``.
+
+    Without ``registry`` it is the local registry (which must run) and the result is also written to listing();
+    with it, ``host[:port][/path]`` of a registry the docker client is logged in to. With ``wanted`` only those images
+    are brought up to date. Raises BedError naming every image that failed and its log; the others are kept.
     """
     unknown = set(wanted or ()) - set(names())
     if unknown:
         raise BedError(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     with exclusive("images"):
-        host = engine.find()
-        if not host or not registry.running(host):
-            raise BedError("the local registry does not run; `python3 -m testbed up` starts it")
-        address = registry.push_address(host)
+        host, destination = _destination(registry)
         base = _base(host)
+        chosen = wanted or names()
         # Two at a time: builds mostly wait for package servers, and the machine may have two cores.
         with ThreadPoolExecutor(2) as pool:
-            chosen = wanted or names()
-            built = dict(zip(chosen, pool.map(lambda name: _one(host, address, base, name), chosen), strict=True))
-        known = json.loads(listing().read_text()) if listing().exists() else {}
-        result = {name: built.get(name) or known.get(name) for name in names()}
-        complete = {name: reference for name, reference in result.items() if reference}
-        part = listing().with_suffix(".part")
-        part.write_text(json.dumps(complete, indent=1) + "\n")
-        part.rename(listing())
+            pending = {name: pool.submit(_one, host, destination, base, name) for name in chosen}
+        failed = {name: job.exception() for name, job in pending.items() if job.exception()}
+        built = {name: job.result() for name, job in pending.items() if name not in failed}
+        complete = _record(built) if destination.local else built
+        for problem in failed.values():
+            if problem and not isinstance(problem, BedError):
+                raise problem
+        if failed:
+            raise BedError("\n".join(f"image {name}: {problem}" for name, problem in failed.items()))
         return complete
 
 
-def _one(host: Engine, address: str, base: Base, name: str) -> str:
+def _destination(prefix: str | None) -> tuple[Engine, Destination]:
+    if prefix:
+        return engine.up(), Destination(prefix.rstrip("/"), prefix.rstrip("/"), local=False)
+    host = engine.find()
+    if not host or not registry.running(host):
+        raise BedError("the local registry does not run; `python3 -m testbed up` starts it")
+    return host, Destination(registry.push_address(host), registry.NAME, local=True)
+
+
+def _record(built: dict[str, str]) -> dict[str, str]:
+    """Write the listing: what was built now, and for the other images of this checkout what was known before."""
+    known = json.loads(listing().read_text()) if listing().exists() else {}
+    result = {name: built.get(name) or known.get(name) for name in names()}
+    complete = {name: reference for name, reference in result.items() if reference}
+    part = listing().with_suffix(".part")
+    part.write_text(json.dumps(complete, indent=1) + "\n")
+    part.rename(listing())
+    return complete
+
+
+def _one(host: Engine, destination: Destination, base: Base, name: str) -> str:
     prepared = _prepared(name)
     context_key = [fingerprint.of_tree(SOURCE / name), fingerprint.of_tree(prepared) if prepared else ""]
     key = fingerprint.of_text(*context_key, base.identity)
     repository = f"jil/{name}"
-    digest = _digest(address, repository, key)
+    digest = destination.digest(repository, key)
     if not digest:
         with stage(f"building image {name}"):
-            _build(host, base, name, prepared, f"{address}/{repository}:{key}")
-        digest = _digest(address, repository, key)
+            _build(host, base, name, prepared, f"{destination.push}/{repository}:{key}")
+        digest = destination.digest(repository, key)
         if not digest:
-            raise BedError(f"{name} was pushed, but the registry on {address} does not know {repository}:{key}")
-    return f"{registry.NAME}/{repository}@{digest}"
+            raise BedError(f"it was pushed, but {destination.push} does not know {repository}:{key}")
+    return f"{destination.pull}/{repository}@{digest}"
 
 
 def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str) -> None:
@@ -142,12 +179,20 @@ def _prepared(name: str) -> Path | None:
                 "REPO": str(paths.CHECKOUT),
                 "GO": str(toolchain.go()),
                 "PYTHON": str(virtualenv.python_with_pip()),
+                # Stays from run to run: for what is dear to make and keyed by prepare.sh itself.
+                "KEEP": str(_keep(name)),
                 "MVN": provision.find("mvn") or "mvn",
                 "GOFLAGS": "-buildvcs=false",
                 "GOWORK": "off",
             }
             run(["nice", "-n", "5", "sh", script], timeout_s=_DEADLINE_S, env=environment, cwd=out)
         _forget_older(f"prepared-{name}-", folder)
+    return folder
+
+
+def _keep(name: str) -> Path:
+    folder = paths.cache_root() / "keep" / name
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -198,7 +243,7 @@ def _base(host: Engine) -> Base:
     return Base(PUBLIC_BASE, host.docker("image", "inspect", "--format", "{{.Id}}", PUBLIC_BASE).strip())
 
 
-def _digest(address: str, repository: str, tag: str) -> str | None:
+def _local_digest(address: str, repository: str, tag: str) -> str | None:
     """Digest of a tag in the registry, None when it is not there."""
     host, port = address.rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
@@ -210,3 +255,12 @@ def _digest(address: str, repository: str, tag: str) -> str | None:
     finally:
         connection.close()
     return response.getheader("Docker-Content-Digest") if response.status == 200 else None
+
+
+def _crane_digest(reference: str) -> str | None:
+    try:
+        return run([binaries.program_for("crane"), "digest", reference], timeout_s=60).strip()
+    except BedError as problem:
+        if "MANIFEST_UNKNOWN" in str(problem) or "NAME_UNKNOWN" in str(problem) or "404" in str(problem):
+            return None
+        raise

