@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 
-from jil.api import labels
 from jil.plan.health import ChainHealth, ComponentHealth, HealthReading
 
 log = logging.getLogger(__name__)
@@ -49,11 +48,6 @@ def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return HealthReading(at=at, error=f"the health endpoint answered something unreadable: {error!r}")
     return HealthReading(at=at, components=components, chain=chain)
-
-
-def health_url(namespace: str, name: str) -> str:
-    """Service DNS of a node's health endpoint; the trailing dot spares the search list."""
-    return f"http://{labels.child_name(name, 'health')}.{namespace}.svc:{labels.HEALTH_PORT}/v1/health"
 
 
 async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[], datetime]) -> HealthReading:
@@ -108,7 +102,7 @@ class HealthPoller:
         session: aiohttp.ClientSession,
         now: Callable[[], datetime],
         on_change: Callable[[NodeKey], None],
-        url: Callable[[str, str], str] = health_url,
+        url: Callable[[str, str], str],
         interval: float = 5.0,
         concurrency: int = 32,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

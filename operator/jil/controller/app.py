@@ -1,0 +1,100 @@
+"""Wiring, and only wiring: which kinds are watched, which reconciler sees which, what runs beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import aiohttp
+
+from jil.api import kinds, labels
+from jil.cluster.disruption import Gate
+from jil.cluster.ledger import Leadership
+from jil.cluster.record import RecordStore
+from jil.controller.deps import Deps
+from jil.controller.jil_routes import CHILD_KINDS, JilRoutes
+from jil.controller.jurisdiction import JurisdictionReconciler
+from jil.controller.network import NetworkReconciler
+from jil.controller.node import NodeReconciler
+from jil.controller.pod_ends import PodEnds
+from jil.controller.queue import Key
+from jil.controller.runtime import Runtime
+from jil.controller.settings import Settings
+from jil.controller.watch import WatchSpec
+from jil.observe.health import HealthPoller, NodeKey
+
+log = logging.getLogger(__name__)
+
+
+def watches(system_namespace: str) -> list[WatchSpec]:
+    """Ours, our children by label, namespaces and machines. Never Secrets."""
+    return [
+        WatchSpec(kinds.JIL_NETWORK),
+        WatchSpec(kinds.JIL_RELEASE),
+        WatchSpec(kinds.JIL_JURISDICTION),
+        WatchSpec(kinds.JIL_NODE),
+        WatchSpec(kinds.JIL_NODE_RECORD, namespace=system_namespace),
+        WatchSpec(kinds.NAMESPACE),
+        WatchSpec(kinds.NODE),
+        *(WatchSpec(kind, labels.children_selector(), child=True) for kind in CHILD_KINDS),
+    ]
+
+
+def health_url(template: str) -> Callable[[str, str], str]:
+    """``{namespace}`` and ``{name}`` of the JILNode filled in."""
+    return lambda namespace, name: template.format(namespace=namespace, name=name)
+
+
+async def run(settings: Settings) -> int:
+    """The operator, until it is told to end; returns the process's exit code."""
+    async with Runtime(settings, watches(settings.system_namespace)) as runtime, aiohttp.ClientSession() as session:
+
+        def leadership() -> Leadership:
+            return Leadership(runtime.elector.identity, runtime.elector.fencing)
+
+        def look_again(key: NodeKey) -> None:
+            runtime.queue.add(Key(kinds.JIL_NODE.kind, *key))
+
+        cluster = await runtime.client.get(kinds.NAMESPACE, "kube-system")
+        health = HealthPoller(
+            session=session,
+            now=runtime.clock.now,
+            on_change=look_again,
+            url=health_url(settings.health_url),
+            interval=settings.health_interval,
+        )
+        deps = Deps(
+            client=runtime.client,
+            store=runtime.store,
+            applier=runtime.applier,
+            events=runtime.events,
+            statuses=runtime.statuses,
+            records=RecordStore(runtime.client, settings.system_namespace),
+            gate=Gate(
+                runtime.client,
+                system_namespace=settings.system_namespace,
+                clock=runtime.clock,
+                leadership=leadership,
+            ),
+            health=health,
+            clock=runtime.clock,
+            pod_ends=PodEnds(),
+            system_namespace=settings.system_namespace,
+            cluster_uid=cluster["metadata"]["uid"],
+        )
+        networks = NetworkReconciler(deps)
+
+        async def on_lead(fencing: int) -> None:
+            await networks.lead(fencing)
+
+        routes = JilRoutes(runtime.store, system_namespace=settings.system_namespace, pod_seen=deps.pod_ends.saw)
+        return await runtime.run(
+            {
+                kinds.JIL_NETWORK.kind: networks,
+                kinds.JIL_JURISDICTION.kind: JurisdictionReconciler(deps),
+                kinds.JIL_NODE.kind: NodeReconciler(deps),
+            },
+            routes.table(),
+            on_lead=on_lead,
+            background=[health.run],
+        )

@@ -1,0 +1,33 @@
+"""What every reconciler is given. Built once in app.py; tests build it with a real API server and a fake clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jil.cluster.apply import Applier
+from jil.cluster.client import KubeClient
+from jil.cluster.clock import Clock
+from jil.cluster.disruption import Gate
+from jil.cluster.events import EventRecorder
+from jil.cluster.record import RecordStore
+from jil.cluster.status import StatusWriter
+from jil.controller.pod_ends import PodEnds
+from jil.controller.store import Store
+from jil.observe.health import HealthPoller
+
+
+@dataclass(frozen=True)
+class Deps:
+    client: KubeClient
+    store: Store
+    applier: Applier
+    events: EventRecorder
+    statuses: StatusWriter
+    records: RecordStore
+    gate: Gate
+    health: HealthPoller
+    clock: Clock
+    pod_ends: PodEnds
+    system_namespace: str
+    cluster_uid: str
+    """UID of the namespace kube-system: what tells this cluster from every other."""

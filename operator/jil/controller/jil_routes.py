@@ -1,0 +1,147 @@
+"""Which objects have to be looked at again when one of ours, or something they stand on, changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from jil.api import kinds, labels
+from jil.api.kinds import Kind
+from jil.controller.queue import Key
+from jil.controller.routes import Route, all_of, to_its_node, to_itself
+from jil.controller.store import Change, Manifest, Store
+
+#: Children of a node, by their labels.
+CHILD_KINDS: tuple[Kind, ...] = (
+    kinds.STATEFUL_SET,
+    kinds.DEPLOYMENT,
+    kinds.POD,
+    kinds.SERVICE,
+    kinds.CONFIG_MAP,
+    kinds.PERSISTENT_VOLUME_CLAIM,
+    kinds.POD_DISRUPTION_BUDGET,
+    kinds.NETWORK_POLICY,
+)
+
+
+class JilRoutes:
+    """Routes that need to know who refers to whom; they look in the store."""
+
+    def __init__(
+        self, store: Store, *, system_namespace: str, pod_seen: Callable[[Manifest], None] = lambda pod: None
+    ) -> None:
+        """``pod_seen`` is told every version of every pod: how a validator's pod ended is evidence."""
+        self._store = store
+        self._system = system_namespace
+        self._pod_seen = pod_seen
+
+    def table(self) -> Mapping[Kind, Route]:
+        """Route per watched kind."""
+        table: dict[Kind, Route] = dict.fromkeys(CHILD_KINDS, all_of(to_its_node, self._shared))
+        table[kinds.POD] = all_of(self._pod, to_its_node)
+        table[kinds.JIL_NODE] = all_of(to_itself, self._node_phase)
+        table[kinds.JIL_JURISDICTION] = all_of(to_itself, self._in_namespace(self._nodes))
+        table[kinds.JIL_NETWORK] = all_of(to_itself, self._network)
+        table[kinds.JIL_RELEASE] = self._release
+        table[kinds.JIL_NODE_RECORD] = self._record
+        table[kinds.NAMESPACE] = self._namespace
+        table[kinds.NODE] = self._machine
+        return table
+
+    # -- who is where ------------------------------------------------------------------------------------------------
+    def _nodes(self, namespace: str) -> Iterable[Key]:
+        for node in self._store.list(kinds.JIL_NODE, namespace):
+            yield Key(kinds.JIL_NODE.kind, namespace, node["metadata"]["name"])
+
+    def _jurisdictions(self, namespace: str) -> Iterable[Key]:
+        for jurisdiction in self._store.list(kinds.JIL_JURISDICTION, namespace):
+            yield Key(kinds.JIL_JURISDICTION.kind, namespace, jurisdiction["metadata"]["name"])
+
+    def _of_network(self, network: str) -> Iterable[Key]:
+        for jurisdiction in self._store.list(kinds.JIL_JURISDICTION):
+            if jurisdiction["spec"].get("network") == network:
+                namespace = jurisdiction["metadata"]["namespace"]
+                yield Key(kinds.JIL_JURISDICTION.kind, namespace, jurisdiction["metadata"]["name"])
+                yield from self._nodes(namespace)
+
+    def _in_namespace(self, who: Callable[[str], Iterable[Key]]) -> Route:
+        def route(change: Change) -> Iterable[Key]:
+            if not change.only_status:
+                yield from who(change.object["metadata"]["namespace"])
+
+        return route
+
+    # -- routes ------------------------------------------------------------------------------------------------------
+    def _pod(self, change: Change) -> Iterable[Key]:
+        self._pod_seen(change.object)
+        return ()
+
+    def _node_phase(self, change: Change) -> Iterable[Key]:
+        """The jurisdiction counts its ready nodes; a node that goes makes room for whoever claims its id."""
+        before = (change.old or {}).get("status", {}).get("phase")
+        after = (change.new or {}).get("status", {}).get("phase")
+        if before != after or change.new is None or change.old is None:
+            yield from self._jurisdictions(change.object["metadata"]["namespace"])
+
+    def _network(self, change: Change) -> Iterable[Key]:
+        if not change.only_status:
+            yield from self._of_network(change.object["metadata"]["name"])
+
+    def _release(self, change: Change) -> Iterable[Key]:
+        name = change.object["metadata"]["name"]
+        for jurisdiction in self._store.list(kinds.JIL_JURISDICTION):
+            if jurisdiction["spec"].get("release") == name:
+                namespace = jurisdiction["metadata"]["namespace"]
+                yield Key(kinds.JIL_JURISDICTION.kind, namespace, jurisdiction["metadata"]["name"])
+                yield from self._nodes(namespace)
+
+    def _record(self, change: Change) -> Iterable[Key]:
+        """Keys and addresses that became known let the genesis be made and peers in."""
+        spec = change.object.get("spec", {})
+        yield Key(kinds.JIL_NETWORK.kind, None, spec.get("network", ""))
+        old = (change.old or {}).get("spec", {})
+        if any(old.get(part) != spec.get(part) for part in ("keys", "p2p", "owner")):
+            yield from self._of_network(spec.get("network", ""))
+
+    def _namespace(self, change: Change) -> Iterable[Key]:
+        """Labels decide whether a namespace is set up; everything else about it is somebody else's business."""
+        before = ((change.old or {}).get("metadata") or {}).get("labels")
+        after = ((change.new or {}).get("metadata") or {}).get("labels")
+        if before != after:
+            name = change.object["metadata"]["name"]
+            yield from self._jurisdictions(name)
+            yield from self._nodes(name)
+
+    def _shared(self, change: Change) -> Iterable[Key]:
+        """Objects without a node: the namespace's policies and configuration, and the frozen genesis."""
+        meta = change.object["metadata"]
+        if (meta.get("labels") or {}).get(labels.NODE):
+            return
+        if meta.get("namespace") == self._system:
+            if (meta.get("labels") or {}).get(labels.APP_NAME) == "genesis":
+                network = meta["labels"].get(labels.NETWORK, "")
+                yield Key(kinds.JIL_NETWORK.kind, None, network)
+                yield from self._of_network(network)
+            return
+        yield from self._jurisdictions(meta.get("namespace", ""))
+        if (meta.get("labels") or {}).get(labels.APP_NAME) == "genesis":
+            yield from self._nodes(meta.get("namespace", ""))
+
+    def _machine(self, change: Change) -> Iterable[Key]:
+        """A Kubernetes node that is cordoned, drained or lost concerns the JIL nodes with pods on it."""
+
+        def essence(obj: Mapping[str, object] | None) -> object:
+            spec = (obj or {}).get("spec")
+            return (spec.get("unschedulable"), spec.get("taints")) if isinstance(spec, Mapping) else None
+
+        if essence(change.old) == essence(change.new):
+            return
+        name = change.object["metadata"]["name"]
+        seen = set()
+        for pod in self._store.list(kinds.POD):
+            node = (pod["metadata"].get("labels") or {}).get(labels.NODE)
+            if node is None or pod.get("spec", {}).get("nodeName") != name:
+                continue
+            key = Key(kinds.JIL_NODE.kind, pod["metadata"]["namespace"], str(node))
+            if key not in seen:
+                seen.add(key)
+                yield key

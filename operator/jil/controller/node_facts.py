@@ -1,0 +1,132 @@
+"""What the store knows about one JILNode, as the values that plans and renderers take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from jil.api import kinds, labels
+from jil.api.jurisdiction import JILJurisdiction
+from jil.api.network import JILNetwork
+from jil.api.node import JILNode
+from jil.api.objects import InvalidObject
+from jil.api.record import JILNodeRecord
+from jil.api.release import JILRelease
+from jil.cluster.client import Manifest
+from jil.controller.deps import Deps
+from jil.controller.network import MemberFacts
+from jil.plan.lifecycle import Workload
+from jil.plan.podview import PodView, pod_view
+from jil.plan.spec_check import Resolved, SpecProblem, resolve
+from jil.render.context import Object, Peer
+
+
+def resolve_node(deps: Deps, node: JILNode) -> Resolved | SpecProblem:
+    """Follows the node's references through the store; unreadable objects count as missing, their own status says why."""
+    namespace = node.metadata.namespace or ""
+    space = deps.store.get(kinds.NAMESPACE, None, namespace)
+    networks: dict[str, JILNetwork] = {}
+    releases: dict[str, JILRelease] = {}
+    jurisdictions: list[JILJurisdiction] = []
+    for raw in deps.store.list(kinds.JIL_JURISDICTION, namespace):
+        with suppress(InvalidObject):
+            jurisdictions.append(JILJurisdiction.parse(raw))
+    for jurisdiction in jurisdictions:
+        network = deps.store.get(kinds.JIL_NETWORK, None, jurisdiction.spec.network)
+        release = deps.store.get(kinds.JIL_RELEASE, None, jurisdiction.spec.release)
+        with suppress(InvalidObject):
+            if network is not None:
+                networks[jurisdiction.spec.network] = JILNetwork.parse(network)
+        with suppress(InvalidObject):
+            if release is not None:
+                releases[jurisdiction.spec.release] = JILRelease.parse(release)
+    return resolve(
+        node,
+        namespace_labels=(space or {}).get("metadata", {}).get("labels", {}),
+        jurisdictions=jurisdictions,
+        networks=networks,
+        releases=releases,
+    )
+
+
+def pods_of(deps: Deps, namespace: str, node: str) -> list[PodView]:
+    """All pods of a node, whatever they belong to."""
+    return [pod_view(raw) for raw in deps.store.children(kinds.POD, namespace, node)]
+
+
+def peers(members: Iterable[MemberFacts], network: JILNetwork, own_id: str) -> tuple[tuple[Peer, ...], tuple[str, ...]]:
+    """(whom this node dials, whom it lets in).
+
+    Everybody dials the founders: their addresses are known before any validator starts and never change, so the
+    configuration of a running node does not change when members join. Everybody lets every member in.
+    """
+    facts = list(members)
+    founders = {m.node_id for m in network.spec.founders}
+    dialled = tuple(
+        Peer(m.peer_id, m.p2p_host)
+        for m in sorted(facts, key=lambda m: m.node_id)
+        if m.node_id in founders and m.node_id != own_id and m.peer_id and m.p2p_host
+    )
+    return dialled, tuple(sorted(m.peer_id for m in facts if m.peer_id))
+
+
+def workloads(deps: Deps, namespace: str, node: str, rendered: Iterable[Object]) -> list[Workload]:
+    """The declared workloads beside what is live; what is live and no longer declared comes with ``declared`` 0."""
+    pods = pods_of(deps, namespace, node)
+    found: list[Workload] = []
+    seen = set()
+    for intent in rendered:
+        if intent["kind"] not in ("StatefulSet", "Deployment"):
+            continue
+        name = intent["metadata"]["name"]
+        seen.add(name)
+        live = deps.store.get(kinds.kind_of(intent), namespace, name)
+        found.append(_workload(intent, live, intent["spec"]["replicas"], pods))
+    for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT):
+        for live in deps.store.children(kind, namespace, node):
+            if live["metadata"]["name"] not in seen:
+                found.append(_workload(live, live, 0, pods))
+    return found
+
+
+def _workload(intent: Object, live: Manifest | None, declared: int, pods: list[PodView]) -> Workload:
+    component = intent["metadata"]["labels"].get(labels.APP_NAME, "")
+    kind = intent["kind"]
+    if live is None:
+        return Workload(intent["metadata"]["name"], kind, component, declared, None)
+    status = live.get("status", {})
+    return Workload(
+        name=intent["metadata"]["name"],
+        kind=kind,
+        component=component,
+        declared=declared,
+        live_replicas=live["spec"].get("replicas", 1),
+        pods=tuple(sorted((p for p in pods if p.component == component), key=lambda p: p.name)),
+        current=status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0),
+    )
+
+
+def network_height(deps: Deps, network: str) -> int | None:
+    """The highest height read from any node of the network, None when nobody could be read."""
+    spaces = {
+        jurisdiction["metadata"]["namespace"]
+        for jurisdiction in deps.store.list(kinds.JIL_JURISDICTION)
+        if jurisdiction["spec"].get("network") == network
+    }
+    nodes = {
+        (node["metadata"]["namespace"], node["metadata"]["name"])
+        for node in deps.store.list(kinds.JIL_NODE)
+        if node["metadata"]["namespace"] in spaces
+    }
+    return deps.health.highest(nodes)
+
+
+def network_of(deps: Deps, record: JILNodeRecord | None) -> JILNetwork | None:
+    """The network that a record names, None when either is gone or unreadable."""
+    raw = deps.store.get(kinds.JIL_NETWORK, None, record.spec.network) if record else None
+    if raw is None:
+        return None
+    try:
+        return JILNetwork.parse(raw)
+    except InvalidObject:
+        return None

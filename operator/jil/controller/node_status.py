@@ -1,0 +1,121 @@
+"""Status of a JILNode: a view of what was found, written when it differs; heights are samples with an owner of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from jil.api import kinds
+from jil.api.conditions import NODE_CONDITIONS, ConditionType, Reason, false, merge
+from jil.api.node import NodeStatus
+from jil.api.record import JILNodeRecord
+from jil.cluster.client import Manifest
+from jil.cluster.errors import NotFound
+from jil.controller.deps import Deps
+from jil.controller.node_facts import network_height
+from jil.controller.node_record import release_images
+from jil.plan.findings import Verdict, component_rows
+from jil.plan.health import HealthReading
+from jil.plan.lifecycle import Goal, Workload
+from jil.render.context import NodeContext
+
+
+class NodeStatusWriter:
+    """Turns a verdict into ``status`` and writes it."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def write(
+        self,
+        raw: Manifest,
+        record: JILNodeRecord | None,
+        verdict: Verdict,
+        *,
+        ctx: NodeContext | None = None,
+        goal: Goal | None = None,
+        workloads: Sequence[Workload] = (),
+        denial: str | None = None,
+    ) -> None:
+        """``denial``: what the gate answered to the act that this pass asked for, if it refused."""
+        live = self._deps.store.get(kinds.JIL_NODE, raw["metadata"]["namespace"], raw["metadata"]["name"]) or raw
+        stored = NodeStatus.model_validate(live.get("status") or {})
+        now = self._deps.clock.now()
+        generation = raw["metadata"].get("generation", 0)
+        status: dict[str, Any] = {
+            "observedGeneration": generation,
+            "phase": verdict.phase,
+            "conditions": [
+                c.wire()
+                for c in merge(
+                    stored.conditions, verdict.findings, full_set=NODE_CONDITIONS, generation=generation, now=now
+                )
+            ],
+        }
+        state = _state(verdict.phase, goal)
+        if state:
+            status["state"] = state
+        elif stored.state:
+            status["state"] = stored.state
+        if record is not None:
+            if record.spec.releases:
+                status["release"] = record.spec.releases[0].release
+            if record.spec.keys.node:
+                status["peerId"] = record.spec.keys.node.peer_id
+            if record.spec.keys.validator:
+                status["consensusAddress"] = record.spec.keys.validator.address
+        reading = self._deps.health.reading((raw["metadata"]["namespace"], raw["metadata"]["name"]))
+        if ctx is not None:
+            status["components"] = component_rows(workloads, reading, release_images(ctx))
+        waiting = _waiting(verdict, denial, stored, now)
+        if waiting:
+            status["waitingFor"] = waiting
+        try:
+            await self._deps.statuses.write(kinds.JIL_NODE, live, status)
+            await self._sample(live, stored, reading, ctx)
+        except NotFound:
+            return  # deleted meanwhile: nobody is left to read it
+
+    async def blocked(self, raw: Manifest, denial: str) -> None:
+        """The deletion waits for its grant, without time limit, and says so with the arithmetic."""
+        finding = false(ConditionType.READY, Reason.DELETION_BLOCKED, denial)
+        await self.write(raw, None, Verdict((finding,), "Deleting"), denial=denial)
+
+    async def _sample(
+        self, live: Manifest, stored: NodeStatus, reading: HealthReading | None, ctx: NodeContext | None
+    ) -> None:
+        """Height and lag: at most one write in five minutes, or when the node falls behind or catches up."""
+        if ctx is None or reading is None or reading.chain is None or not reading.chain.ok:
+            return
+        height = reading.chain.height
+        behind = max(0, (network_height(self._deps, ctx.network_name) or height) - height)
+        limit = 10
+        crossed = stored.height is None or ((stored.lag or 0) > limit) != (behind > limit)
+        latest = self._deps.store.get(kinds.JIL_NODE, ctx.namespace, ctx.name) or live
+        await self._deps.statuses.sample(kinds.JIL_NODE, latest, {"height": height, "lag": behind}, crossed=crossed)
+
+
+def _state(phase: str, goal: Goal | None) -> str | None:
+    """The state that is reached, None while it is on its way."""
+    reached = {"Ready": "Running", "Stopped": "Stopped", "Maintenance": "Maintenance"}
+    return reached.get(phase) if goal is not None else None
+
+
+def _waiting(verdict: Verdict, denial: str | None, stored: NodeStatus, now: datetime) -> dict[str, Any] | None:
+    """The one thing that a person would look at first, with the time since when it is waited for."""
+    if denial is not None:
+        reason, message = Reason.WAITING_FOR_GRANT.value, denial
+    else:
+        ready = verdict.findings[-1]
+        if ready.status == "True":
+            return None
+        reason, message = ready.reason.value, ready.message
+    before = stored.waiting_for
+    same = before is not None and before.reason == reason and before.since is not None
+    since = before.since if same and before is not None and before.since is not None else now.replace(microsecond=0)
+    return {
+        "reason": reason,
+        "message": message[:1024],
+        "since": since.isoformat().replace("+00:00", "Z"),
+    }

@@ -1,0 +1,183 @@
+"""The volumes of a node: claimed once, grown, kept, and never quietly replaced by empty ones (I4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jil.api import kinds
+from jil.api.conditions import ConditionType, Finding, Reason, false, true
+from jil.api.labels import Component
+from jil.api.quantity import parse_quantity
+from jil.api.record import JILNodeRecord, Volume
+from jil.cluster.client import Manifest
+from jil.cluster.errors import AlreadyExists, NotFound
+from jil.controller.deps import Deps
+from jil.render import storage
+from jil.render.context import NodeContext
+
+
+@dataclass(frozen=True)
+class VolumesOutcome:
+    record: JILNodeRecord
+    finding: Finding
+    blocked: frozenset[Component] = frozenset()
+    """Components whose volume is lost or foreign: they are not started on another one."""
+    only_on: Mapping[str, str] = field(default_factory=dict)
+    """Component -> the one Kubernetes node from which its volume can be reached; those that can move are not in it."""
+
+
+class Volumes:
+    """The volumes of all nodes. Remembers which PersistentVolumes were seen kept, so that a node at rest reads none."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._only_on: dict[str, str | None] = {}
+
+    async def _kept(self, name: str) -> str | None:
+        """Makes the volume outlive its claim, once per process. Returns the one host that it is bound to, if any."""
+        if name not in self._only_on:
+            volume = await _retain(self._deps, name)
+            if volume is None:
+                return None
+            self._only_on[name] = only_host(volume)
+        return self._only_on[name]
+
+    async def ensure(self, ctx: NodeContext, record: JILNodeRecord) -> VolumesOutcome:
+        """Every claim exists, has its size, is the recorded one; bound volumes outlive their claim."""
+        volumes = {v.component: v for v in record.spec.volumes}
+        problems: list[tuple[Component, Reason, str]] = []
+        waiting: list[str] = []
+        only_on: dict[str, str] = {}
+        for component in storage.components(ctx):
+            claim = await _claim(self._deps, ctx, component, volumes.get(component.value))
+            if isinstance(claim, _Lost):
+                problems.append((component, claim.reason, claim.message))
+                continue
+            pv_name = claim.get("spec", {}).get("volumeName")
+            volumes[component.value] = Volume(
+                component=component.value, pvc_uid=claim["metadata"]["uid"], pv_name=pv_name
+            )
+            if claim["metadata"].get("deletionTimestamp"):
+                name = claim["metadata"]["name"]
+                problems.append(
+                    (
+                        component,
+                        Reason.VOLUME_DELETING,
+                        f"claim {name} is being deleted; its data stays on volume {pv_name}",
+                    )
+                )
+            elif pv_name is None:
+                waiting.append(f"{claim['metadata']['name']} is not bound yet")
+            else:
+                host = await self._kept(pv_name)
+                if host is not None:
+                    only_on[component.value] = host
+                growing = _growing(claim)
+                if growing:
+                    waiting.append(growing)
+        recorded = tuple(sorted(volumes.values(), key=lambda v: v.component))
+        record = await self._deps.records.change(record, volumes=recorded)
+        type_ = ConditionType.STORAGE_READY
+        if problems:
+            _, reason, message = problems[0]
+            finding = false(type_, reason, "; ".join(p[2] for p in problems)[:2000] or message)
+        elif waiting:
+            finding = false(type_, Reason.WAITING_FOR_VOLUME, "; ".join(waiting)[:2000])
+        else:
+            finding = true(type_, Reason.READY, f"{len(volumes)} volumes are bound and kept on deletion")
+        blocked = frozenset(c for c, reason, _ in problems if reason is not Reason.VOLUME_DELETING)
+        return VolumesOutcome(record, finding, blocked, only_on)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    reason: Reason
+    message: str
+
+
+async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: Volume | None) -> Manifest | _Lost:
+    intent = storage.claim(ctx, component)
+    name = intent["metadata"]["name"]
+    live = deps.store.get(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
+    if live is None:
+        live = await _read_claim(deps, ctx.namespace, name)
+    if live is None and recorded is not None:
+        reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
+        return _Lost(
+            reason,
+            f"claim {name} is gone, but the record of {ctx.node.node_id} names it (UID {recorded.pvc_uid}, volume"
+            f" {recorded.pv_name or 'unbound'}). No empty volume is started in its place: bind the retained volume to a new"
+            f" claim {name} and adopt it, or restore a backup",
+        )
+    if live is None:
+        try:
+            return (await deps.applier.ensure(intent, None)).object
+        except AlreadyExists:
+            live = await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, ctx.namespace)
+    uid = live["metadata"]["uid"]
+    if recorded is not None and recorded.pvc_uid != uid:
+        reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
+        return _Lost(
+            reason,
+            f"claim {name} is not the recorded one (UID {uid}, recorded {recorded.pvc_uid}): somebody made it anew. It is"
+            " not used until its content is confirmed to be this node's",
+        )
+    asked = live["spec"]["resources"]["requests"]["storage"]
+    if parse_quantity(intent["spec"]["resources"]["requests"]["storage"]) < parse_quantity(asked):
+        # The schema refuses shrinking; a JILNode that was deleted and applied again smaller still lands here.
+        intent["spec"]["resources"]["requests"]["storage"] = asked
+    intent["spec"]["accessModes"] = live["spec"]["accessModes"]
+    if "storageClassName" in live["spec"]:
+        intent["spec"]["storageClassName"] = live["spec"]["storageClassName"]
+    return (await deps.applier.ensure(intent, live)).object
+
+
+async def _read_claim(deps: Deps, namespace: str, name: str) -> Manifest | None:
+    try:
+        return await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, namespace)
+    except NotFound:
+        return None
+
+
+async def _retain(deps: Deps, name: str) -> Manifest | None:
+    """A dynamically made volume is deleted with its claim unless its policy says Retain. Returns the volume."""
+    try:
+        volume = await deps.client.get(kinds.PERSISTENT_VOLUME, name)
+    except NotFound:
+        return None
+    if volume["spec"].get("persistentVolumeReclaimPolicy") != "Retain":
+        operations = [{"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": "Retain"}]
+        return await deps.client.json_patch(
+            kinds.PERSISTENT_VOLUME,
+            name,
+            None,
+            operations,
+            resource_version=volume["metadata"]["resourceVersion"],
+        )
+    return volume
+
+
+def only_host(volume: Manifest) -> str | None:
+    """The one host that the volume's affinity admits (then a pod that uses it can run nowhere else), or None."""
+    required: dict[str, Any] = volume["spec"].get("nodeAffinity", {}).get("required", {})
+    terms = required.get("nodeSelectorTerms", [])
+    if len(terms) != 1:
+        return None
+    for expression in terms[0].get("matchExpressions", []):
+        hosts = expression.get("values", [])
+        named = expression.get("key") == "kubernetes.io/hostname" and expression.get("operator") == "In"
+        if named and len(hosts) == 1:
+            return str(hosts[0])
+    return None
+
+
+def _growing(claim: Manifest) -> str | None:
+    asked = claim["spec"]["resources"]["requests"]["storage"]
+    has = claim.get("status", {}).get("capacity", {}).get("storage")
+    if has is None or parse_quantity(has) >= parse_quantity(asked):
+        return None
+    resize = {c["type"]: c for c in claim.get("status", {}).get("conditions", [])}
+    word = next((c.get("message") or t for t, c in resize.items() if c.get("status") == "True"), "")
+    return f"{claim['metadata']['name']} grows from {has} to {asked} {f'({word})' if word else ''}".rstrip()

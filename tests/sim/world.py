@@ -1,0 +1,200 @@
+"""One simulated world: a real control plane, simulated kubelet and endpoints, and the real operator as a process."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from testbed.apiclient import ApiClient, ApiError
+from testbed.controlplane import ControlPlane
+from testbed.processes import spawn_bound
+from tests.sim.health import SimHealth
+from tests.sim.kubelet import SimKubelet
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGEST = "sha256:" + "ab" * 32
+SYSTEM = "jil-system"
+JIL = "/apis/jil.io/v1alpha1"
+
+
+def image(name: str) -> dict[str, str]:
+    return {"image": f"registry.example/jil/{name}@{DIGEST}"}
+
+
+def release(name: str = "r1", services: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "apiVersion": "jil.io/v1alpha1",
+        "kind": "JILRelease",
+        "metadata": {"name": name},
+        "spec": {
+            "version": "0.1.0",
+            "broker": {"flavour": "kafka"},
+            "images": {c: image(c) for c in ("database", "cache", "broker", "validator", "health")},
+            "services": services
+            if services is not None
+            else [{"name": "transfers", "image": image("node"), "needs": ["database"]}],
+        },
+    }
+
+
+class World:
+    """``with World(control_plane) as world``. Namespaces, CRDs, one network with the members that are asked for."""
+
+    def __init__(self, control_plane: ControlPlane, logs: Path) -> None:
+        self.plane = control_plane
+        self.api: ApiClient = control_plane.client(user="admin", groups=["system:masters"], agent="sim-world")
+        self.kubelet = SimKubelet(control_plane.client(user="admin", groups=["system:masters"], agent="sim-kubelet"))
+        self.health = SimHealth()
+        self.logs = logs
+        self.operators: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> World:
+        self.ensure_namespace(SYSTEM)
+        for path in sorted((ROOT / "crds").glob("*.yaml")):
+            body = yaml.safe_load(path.read_text())
+            self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}", body)
+        for path in sorted((ROOT / "crds").glob("*.yaml")):
+            name = yaml.safe_load(path.read_text())["metadata"]["name"]
+            self.until(lambda name=name: self._established(name), f"CRD {name} to be served", 30)  # type: ignore[misc]
+        self.kubelet.start()
+        self.health.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.operators:
+            self.kill(process)
+        self.health.__exit__()
+        self.kubelet.stop()
+
+    def _established(self, name: str) -> bool:
+        body = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+        return any(c["type"] == "Established" and c["status"] == "True" for c in body.get("status", {}).get("conditions", []))
+
+    # -- objects -----------------------------------------------------------------------------------------------------
+    def ensure_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}}
+        try:
+            self.api.create("/api/v1/namespaces", body)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+
+    def network(self, name: str, members: list[dict[str, Any]], *, allow_halt: bool = True) -> None:
+        body = {
+            "apiVersion": "jil.io/v1alpha1",
+            "kind": "JILNetwork",
+            "metadata": {"name": name},
+            "spec": {
+                "chainId": name,
+                "track": "devnet",
+                "genesis": {"time": "2026-01-01T00:00:00Z"},
+                "members": members,
+                "disruption": {"allowHalt": allow_halt},
+            },
+        }
+        self.api.create(f"{JIL}/jilnetworks", body)
+
+    def release(self, name: str = "r1", services: list[dict[str, Any]] | None = None) -> None:
+        self.api.create(f"{JIL}/jilreleases", release(name, services))
+
+    def jurisdiction(self, namespace: str, network: str, zone: str = "CH/FINMA", release: str = "r1") -> None:
+        """Namespace with its labels, and the JILJurisdiction ``main`` in it."""
+        labels = {
+            "jil.io/network": network,
+            "jil.io/jurisdiction": "main",
+            "pod-security.kubernetes.io/enforce": "restricted",
+        }
+        self.ensure_namespace(namespace, labels)
+        body = {
+            "apiVersion": "jil.io/v1alpha1",
+            "kind": "JILJurisdiction",
+            "metadata": {"name": "main", "namespace": namespace},
+            "spec": {"zone": zone, "network": network, "release": release, "compliance": {"transferLimit": "100"}},
+        }
+        self.api.create(f"{JIL}/namespaces/{namespace}/jiljurisdictions", body)
+
+    def node(self, namespace: str, name: str, node_id: str, **spec: Any) -> dict[str, Any]:
+        body = {
+            "apiVersion": "jil.io/v1alpha1",
+            "kind": "JILNode",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"nodeId": node_id, "region": "ch-zug", "country": "CH", "datacenter": "zug-1", **spec},
+        }
+        self.api.create(f"{JIL}/namespaces/{namespace}/jilnodes", copy.deepcopy(body))
+        return body
+
+    def get_node(self, namespace: str, name: str) -> dict[str, Any]:
+        return self.api.get(f"{JIL}/namespaces/{namespace}/jilnodes/{name}")
+
+    def patch_node(self, namespace: str, name: str, spec: dict[str, Any]) -> None:
+        path = f"{JIL}/namespaces/{namespace}/jilnodes/{name}"
+        self.api.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
+
+    def record(self, node_id: str) -> dict[str, Any]:
+        return self.api.get(f"{JIL}/namespaces/{SYSTEM}/jilnoderecords/{node_id.lower()}")
+
+    def phase(self, namespace: str, name: str) -> str | None:
+        found: str | None = self.get_node(namespace, name).get("status", {}).get("phase")
+        return found
+
+    def condition(self, namespace: str, name: str, type_: str) -> dict[str, Any]:
+        conditions = self.get_node(namespace, name).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == type_), {})
+
+    # -- the operator ------------------------------------------------------------------------------------------------
+    def operator(self, *, kubeconfig: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
+        """Starts the real operator outside the cluster. Its log is a file of its own."""
+        number = len(self.operators)
+        process = spawn_bound(
+            [sys.executable, "-m", "jil.controller"],
+            self.logs / f"operator-{number}.log",
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "operator"),
+                "JIL_KUBECONFIG": str(kubeconfig or self.plane.kubeconfig),
+                "JIL_SYSTEM_NAMESPACE": SYSTEM,
+                "JIL_POD_NAME": f"operator-{number}",
+                "JIL_HEALTH_URL": self.health.url,
+                "JIL_LOG_LEVEL": "info",
+                "JIL_HTTP_PORT": "0",
+                **env,
+            },
+        )
+        self.operators.append(process)
+        return process
+
+    @staticmethod
+    def kill(process: subprocess.Popen[bytes], sig: int = signal.SIGKILL) -> None:
+        if process.poll() is None:
+            process.send_signal(sig)
+            process.wait(timeout=30)
+
+    def log(self, number: int = 0) -> str:
+        return (self.logs / f"operator-{number}.log").read_text(errors="replace")
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+        """Polls the real API until ``condition`` holds; fails with what was waited for and the operator's last words."""
+        deadline = time.monotonic() + seconds
+        last = ""
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return
+            except (ApiError, OSError, KeyError) as error:
+                last = f" (last error: {error})"
+            time.sleep(0.1)
+        tails = "\n".join(self.log(n)[-3000:] for n in range(len(self.operators)))
+        raise AssertionError(f"waited {seconds:.0f} s for {what}{last}\n{tails}")
+
+    def until_ready(self, namespace: str, name: str, seconds: float = 60.0) -> None:
+        self.until(lambda: self.phase(namespace, name) == "Ready", f"{namespace}/{name} to be Ready", seconds)
