@@ -5,7 +5,7 @@ Expand only. The column ``envelope`` is ``json``, not ``jsonb``: it keeps the te
 
 from alembic import op
 
-revision = "events-0001"
+revision = "events_0001"
 down_revision = None
 branch_labels = None
 depends_on = None

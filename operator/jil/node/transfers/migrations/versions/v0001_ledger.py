@@ -6,7 +6,7 @@ exact; the database refuses a negative balance whatever the program does.
 
 from alembic import op
 
-revision = "ledger-0001"
+revision = "ledger_0001"
 down_revision = None
 branch_labels = None
 depends_on = None
