@@ -205,8 +205,16 @@ def _stamped(intent: Manifest) -> Manifest:
 class Applier:
     """``ensure`` for children. ``remember`` is called with every object that a write returned (the store's way in)."""
 
-    def __init__(self, client: ApplyClient, *, remember: Callable[[Kind, Manifest], None] | None = None) -> None:
+    def __init__(
+        self,
+        client: ApplyClient,
+        *,
+        remember: Callable[[Kind, Manifest], None] | None = None,
+        count: Callable[[Change], None] = lambda change: None,
+    ) -> None:
+        """``count`` is told what came of every ``ensure``."""
         self._client = client
+        self._count = count
         self._remember = remember or (lambda kind, obj: None)
         # uid -> (resourceVersion, intent hash): looked at in full and found equal.
         self._equal: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -227,10 +235,13 @@ class Applier:
                 if live is None or attempt:
                     # The store may lag: creating over what is there would pass by the review.
                     live = await self._read(kind, intent)
-                return await self._close(kind, intent, live)
+                outcome = await self._close(kind, intent, live)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
+            else:
+                self._count(outcome.change)
+                return outcome
         raise AssertionError("unreachable")
 
     async def _read(self, kind: Kind, intent: Manifest) -> Manifest | None:

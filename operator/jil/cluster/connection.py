@@ -23,6 +23,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -65,8 +66,17 @@ class _FencedBody(BytesPayload):
 class Connection:
     """A connection pool with credentials. Must be made and closed inside the event loop that uses it."""
 
-    def __init__(self, credentials: Credentials, *, limit: int = 32, write_timeout: float = WRITE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        limit: int = 32,
+        write_timeout: float = WRITE_TIMEOUT,
+        observe: Callable[[str, int, float], None] = lambda method, status, seconds: None,
+    ) -> None:
+        """``observe`` is told method, HTTP status (0 without an answer) and seconds of every request."""
         self.credentials = credentials
+        self._observe = observe
         self.write_timeout = write_timeout
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
@@ -143,6 +153,7 @@ class Connection:
         sent = {"User-Agent": user_agent(None), **headers}
         if token:
             sent["Authorization"] = f"Bearer {token}"
+        begun, code = time.monotonic(), 0
         try:
             async with self._session.request(
                 method,
@@ -160,6 +171,8 @@ class Connection:
             raise ServerUnavailable(method, path, reason="Timeout", message=f"no answer in {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(method, path, reason="NoConnection", message=_told(error)) from error
+        finally:
+            self._observe(method, code, time.monotonic() - begun)
         if code == 401 and not fresh and self.credentials.access.token_file is not None:
             # Not carried out; the kubelet may have replaced the token since we read it.
             return await self._send(method, path, query, headers, payload=payload, seconds=seconds, fresh=True)

@@ -160,18 +160,20 @@ class LeaderElector:
             await self._sleep(self.times.retry / 2)
 
     async def hold(self) -> str:
-        """Renew until leadership is lost; returns why. Afterwards ``fence()`` refuses."""
-        try:
-            while True:
-                await self._sleep(self.times.retry)
-                if self._held is None:
-                    return "released"
-                if (lost := await self._try_renew(self._held)) is not None:
-                    return lost
-                if self._clock.monotonic() >= self._sure_until:
-                    return f"not renewed for {self.times.renew_deadline:g} s"
-        finally:
-            self._drop()
+        """Renew until leadership is lost; returns why, and ``fence()`` refuses from then on.
+
+        When cancelled, the lease stays ours until it is released or runs out.
+        """
+        while True:
+            await self._sleep(self.times.retry)
+            if self._held is None:
+                return "released"
+            lost = await self._try_renew(self._held)
+            if lost is None and self._clock.monotonic() >= self._sure_until:
+                lost = f"not renewed for {self.times.renew_deadline:g} s"
+            if lost is not None:
+                self._drop()
+                return lost
 
     async def release(self) -> None:
         """Give the lease back so that another takes over at once. Only after every write has ended. Never raises."""

@@ -1,9 +1,9 @@
 """What the cluster looks like as far as we have heard: the newest version of every watched object.
 
 The newest resourceVersion wins, whether it comes from the watch, from a sweep or from the answer to a write of ours; so
-a reconcile sees its own writes at once, and a late event undoes nothing. Deleted objects leave a tombstone by UID, so
-that an event that was under way does not bring them back. resourceVersions are compared as numbers, which Kubernetes
-guarantees within one kind (KEP-5504; true of etcd-backed servers always).
+a reconcile sees its own writes at once, and a late event undoes nothing. Objects that are gone leave a tombstone by UID
+and version, so that an event that was under way does not bring them back. resourceVersions are compared as numbers,
+which Kubernetes guarantees within one kind (KEP-5504; true of etcd-backed servers always).
 
 Whatever changes the store is told to its listener, which decides what has to be looked at: nobody who puts something in
 has to remember to.
@@ -68,7 +68,7 @@ class _Shelf:
         self.objects: dict[_Name, Manifest] = {}
         self.by_namespace: dict[str | None, set[_Name]] = {}
         self.by_node: dict[tuple[str | None, str], set[_Name]] = {}
-        self.tombstones: OrderedDict[str, None] = OrderedDict()
+        self.tombstones: OrderedDict[str, int] = OrderedDict()  # UID -> resourceVersion at which it was gone
 
     def set(self, name: _Name, obj: Manifest) -> None:
         self.unset(name)
@@ -86,8 +86,8 @@ class _Shelf:
             _discard(self.by_node, (name[0], node), name)
         return old
 
-    def bury(self, uid: str) -> None:
-        self.tombstones[uid] = None
+    def bury(self, uid: str, version: int) -> None:
+        self.tombstones[uid] = max(version, self.tombstones.get(uid, 0))
         while len(self.tombstones) > _TOMBSTONES:
             self.tombstones.popitem(last=False)
 
@@ -106,24 +106,27 @@ class Store:
         metadata = obj["metadata"]
         shelf = self._shelves.setdefault(kind, _Shelf())
         uid, name = str(metadata.get("uid", "")), _name_of(obj)
-        if uid in shelf.tombstones:
+        if self.buried(kind, obj):
             return False
         old = shelf.objects.get(name)
         if old is not None:
             if version_of(obj) <= version_of(old):
                 return False
             if old["metadata"].get("uid") != uid:
-                shelf.bury(str(old["metadata"].get("uid", "")))
+                shelf.bury(str(old["metadata"].get("uid", "")), version_of(obj))
         stored = obj if kind in self._children else _trimmed(obj)
         shelf.set(name, stored)
         self._tell(Change(kind, old, stored))
         return True
 
-    def remove(self, kind: Kind, obj: Manifest) -> bool:
-        """``obj`` was deleted (as the watch says, or a sweep). False when it was not known."""
+    def remove(self, kind: Kind, obj: Manifest, *, version: int = 0) -> bool:
+        """``obj`` is gone, at ``version`` or at its own: deleted, or no longer matched by the watch's label selector.
+
+        Older events of it are ignored from now on; a newer one says that it matches again. False when it was not known.
+        """
         shelf = self._shelves.setdefault(kind, _Shelf())
         uid, name = str(obj["metadata"].get("uid", "")), _name_of(obj)
-        shelf.bury(uid)
+        shelf.bury(uid, max(version, version_of(obj)))
         old = shelf.objects.get(name)
         if old is None or old["metadata"].get("uid") != uid:
             return False  # Unknown, or another object has the name by now.
@@ -152,6 +155,11 @@ class Store:
         shelf = self._shelves.get(kind)
         for (namespace, name), obj in list(shelf.objects.items()) if shelf else ():
             yield Known(str(obj["metadata"].get("uid", "")), version_of(obj), namespace, name)
+
+    def buried(self, kind: Kind, obj: Manifest) -> bool:
+        """Whether this version of the object is from before it was gone."""
+        shelf = self._shelves.get(kind)
+        return shelf is not None and version_of(obj) <= shelf.tombstones.get(str(obj["metadata"].get("uid", "")), -1)
 
     def count(self, kind: Kind) -> int:
         """How many objects of a kind are known."""

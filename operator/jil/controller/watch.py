@@ -123,7 +123,7 @@ class _KopfThread(threading.Thread):
         self._settings = settings
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._stop_flag: asyncio.Event | None = None
         self._asked = threading.Event()
 
     def run(self) -> None:
@@ -138,20 +138,20 @@ class _KopfThread(threading.Thread):
 
     def ask_to_stop(self) -> None:
         self._asked.set()
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None and self._stop_flag is not None:
             try:
-                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop.call_soon_threadsafe(self._stop_flag.set)
             except RuntimeError:
                 log.debug("%s has ended already", self.name)
 
     async def _operate(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+        self._stop_flag = asyncio.Event()
         if self._asked.is_set():
             return
         scope: dict[str, Any] = {"namespaces": [self._namespace]} if self._namespace else {"clusterwide": True}
         await kopf.operator(
-            registry=self._registry, settings=self._settings, standalone=True, stop_flag=self._stop, **scope
+            registry=self._registry, settings=self._settings, standalone=True, stop_flag=self._stop_flag, **scope
         )
 
 

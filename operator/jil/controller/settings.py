@@ -1,0 +1,65 @@
+"""Settings of the operator: environment variables with the prefix JIL_, checked at the start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jil.api import labels
+from jil.cluster.lease import LeaseTimes
+
+
+class Settings(BaseSettings):
+    """``JIL_SYSTEM_NAMESPACE`` and so on. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="JIL_", frozen=True, extra="ignore")
+
+    system_namespace: str = Field(default=labels.SYSTEM_NAMESPACE, min_length=1, max_length=63)
+    pod_name: str = Field(default_factory=socket.gethostname, min_length=1)
+    kubeconfig: str | None = Field(default=None, description="Path of a kubeconfig file; unset inside a pod.")
+    kube_context: str | None = Field(default=None, description="Context in that file; unset for its current one.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    http_host: str = "0.0.0.0"
+    http_port: int = Field(default=8080, ge=0, le=65535, description="/livez, /readyz, /metrics; 0 picks a free port.")
+
+    health_url: str = Field(
+        default="http://{name}-health.{namespace}.svc:8081/v1/health",
+        description="Health endpoint of a JILNode; {name} and {namespace} are filled in.",
+    )
+    health_interval: float = Field(default=5.0, gt=0, description="Seconds between two readings of a node's health.")
+
+    workers: int = Field(default=8, ge=1, le=256, description="Reconciles at the same time.")
+    reconcile_timeout: float = Field(default=120.0, gt=0, description="A reconcile that takes longer is broken off.")
+    resync: float = Field(default=600.0, gt=0, description="Every object is looked at about this often, spread evenly.")
+    sweep: float = Field(default=300.0, gt=0, description="Time between two comparisons of the store with the server.")
+    sweep_grace: float = Field(
+        default=5.0, ge=0, description="What the watch may be behind before it counts as missed."
+    )
+    heartbeat_limit: float = Field(
+        default=90.0, gt=0, description="A Lease renewal must come back by watch within this."
+    )
+    loop_lag_limit: float = Field(default=15.0, gt=0, description="An event loop later than this is not alive.")
+    shutdown: float = Field(default=20.0, gt=0, description="What reconciles under way get to end at shutdown.")
+
+    lease_name: str = "jil-operator"
+    lease_duration: float = 15.0
+    lease_renew_deadline: float = 10.0
+    lease_retry: float = 2.0
+
+    @model_validator(mode="after")
+    def _lease_times_fit(self) -> Self:
+        self.lease_times()
+        return self
+
+    def lease_times(self) -> LeaseTimes:
+        """The three lease settings together. Raises ValueError when they cannot work."""
+        return LeaseTimes(self.lease_duration, self.lease_renew_deadline, self.lease_retry)
+
+    def identity(self) -> str:
+        """Who holds the lease: the pod, and this process of it."""
+        return f"{self.pod_name}_{os.urandom(4).hex()}"
