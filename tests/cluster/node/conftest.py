@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from jil.node.settings import CacheSettings
 
+from jil.node.settings import CacheSettings
 from tests.cluster.node.servers import (
     CACHE_PASSWORD,
     Databases,

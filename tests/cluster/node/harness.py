@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.test_utils import TestClient, TestServer
+
 from jil.node.compliance import ComplianceFile
 from jil.node.connect.database import DatabaseCheck
 from jil.node.events.outbox import Outbox
@@ -25,7 +26,6 @@ from jil.node.transfers.__main__ import pool_for
 from jil.node.transfers.app import Service, create
 from jil.node.transfers.ledger import Ledger
 from jil.node.transfers.rules import interpret
-
 from tests.cluster.node.servers import free_port
 
 OPERATOR = Path(__file__).parents[3] / "operator"

@@ -22,8 +22,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from jil.node.settings import CacheSettings, DatabaseSettings
 from pydantic import SecretStr
+
+from jil.node.settings import CacheSettings, DatabaseSettings
 
 IMAGES = Path(__file__).parents[3] / "images"
 POSTGRESQL_BIN = Path("/usr/lib/postgresql/15/bin")

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy.exc
+from pydantic import SecretStr
+
 from jil.node import migration
 from jil.node.settings import DatabaseSettings
 from jil.node.transfers import schema
-from pydantic import SecretStr
-
 from tests.cluster.node.servers import Databases
 
 NEWEST = {"events": "events_0001", "ledger": "ledger_0001"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jil.node.events.envelope import Envelope
 
+from jil.node.events.envelope import Envelope
 from tests.cluster.node.harness import NODE_ID, balance, open_account, transfer, transfer_service
 from tests.cluster.node.servers import Databases
 

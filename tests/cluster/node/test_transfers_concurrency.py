@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from jil.node.events.envelope import Envelope
-
 from tests.cluster.node.harness import Client, balance, open_account, transfer, transfer_service
 from tests.cluster.node.servers import Databases
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from jil.node.transfers import ledger
 
+from jil.node.transfers import ledger
 from tests.cluster.node.harness import (
     Client,
     balance,
