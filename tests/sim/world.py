@@ -166,6 +166,7 @@ class World:
                 "JIL_HEALTH_URL": self.health.url,
                 "JIL_LOG_LEVEL": "info",
                 "JIL_HTTP_PORT": "0",
+                "JIL_HEALTH_INTERVAL": "0.5",
                 **env,
             },
         )

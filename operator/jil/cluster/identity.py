@@ -39,7 +39,7 @@ _COPY_NAME: Mapping[KeyRole, Callable[[str], str]] = {
 }
 
 
-class IdentityProblem(Exception):
+class IdentityProblem(Exception):  # noqa: N818  (a finding that ends the pass)
     """A key is lost, foreign or altered. Nothing is started and nothing is overwritten."""
 
     def __init__(self, reason: Reason, message: str) -> None:
