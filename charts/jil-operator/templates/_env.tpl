@@ -6,8 +6,24 @@
 - name: JIL_POD_NAME
   valueFrom:
     fieldRef: {fieldPath: metadata.name}
+{{- with .Values.settings }}
 - name: JIL_LOG_LEVEL
-  value: {{ .Values.log.level }}
+  value: {{ .logLevel }}
+- name: JIL_WORKERS
+  value: {{ .workers | quote }}
+- name: JIL_RECONCILE_TIMEOUT
+  value: {{ .reconcileTimeout | quote }}
+- name: JIL_RESYNC
+  value: {{ .resync | quote }}
+- name: JIL_SWEEP
+  value: {{ .sweep | quote }}
+- name: JIL_LEASE_DURATION
+  value: {{ .lease.duration | quote }}
+- name: JIL_LEASE_RENEW_DEADLINE
+  value: {{ .lease.renewDeadline | quote }}
+- name: JIL_LEASE_RETRY
+  value: {{ .lease.retry | quote }}
+{{- end }}
 {{- if or .Values.proxy.https .Values.proxy.http }}
 {{- with .Values.proxy.https }}
 - name: HTTPS_PROXY

@@ -25,6 +25,8 @@ JURISDICTION = "jil-ch-finma"
 ELSEWHERE = "elsewhere"
 CONFIRM = "jil.io/confirm-delete"
 PERMIT = "jil.io/start-permit"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
 OPERATOR_VALUES = ("--set", f"image.ref={IMAGE}")
 JURISDICTION_VALUES = ("--set", f"namespace.name={JURISDICTION},network=jil-devnet,jurisdiction.name=ch-finma")
@@ -120,6 +122,16 @@ def _refused(call: Callable[[], Any]) -> bool:
     except ApiError as error:
         return error.code == 403
     return False
+
+
+def names(cluster: ControlPlane, collection: str) -> set[str]:
+    """Names of all objects of a collection."""
+    return {item["metadata"]["name"] for item in cluster.admin.get(collection)["items"]}
+
+
+def jil_crds(cluster: ControlPlane) -> set[str]:
+    """Names of the CRDs of group jil.io."""
+    return {name for name in names(cluster, CRDS) if name.endswith(".jil.io")}
 
 
 # -- objects -----------------------------------------------------------------------------------------------------------

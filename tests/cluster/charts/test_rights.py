@@ -44,7 +44,7 @@ ALLOWED = [
     (SYSTEM, "jilnoderecords.jil.io", ("get", "list", "watch", "create", "patch")),
     (SYSTEM, "secrets", ("get", "create")),
     (SYSTEM, "configmaps", ("get", "create", "update")),
-    (SYSTEM, "leases.coordination.k8s.io", ("get", "create", "update")),
+    (SYSTEM, "leases.coordination.k8s.io", ("list", "watch", "create")),
     (SYSTEM, "events.events.k8s.io", ("create", "patch")),
     ("default", "events.events.k8s.io", ("create", "patch")),
     (JURISDICTION, "secrets", ("get", "create")),
@@ -81,7 +81,7 @@ DENIED = [
     (SYSTEM, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
     (SYSTEM, "jilnoderecords.jil.io", ("delete", "deletecollection")),
     (SYSTEM, "configmaps", ("patch", "delete")),
-    (SYSTEM, "leases.coordination.k8s.io", ("delete", "list", "watch", "patch")),
+    (SYSTEM, "leases.coordination.k8s.io", ("delete", "patch", "update", "get")),
     (SYSTEM, "pods", WRITES),
     (JURISDICTION, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
     (JURISDICTION, "persistentvolumeclaims", ("delete", "deletecollection")),
@@ -111,6 +111,18 @@ def test_the_operator_may_do_what_it_needs(installed: Installed, entry: tuple[st
 def test_the_operator_may_not_do_more(installed: Installed, entry: tuple[str, str, tuple[str, ...]]) -> None:
     namespace, resource, verbs = entry
     assert {verb for verb in verbs if may(installed.operator, namespace, resource, verb)} == set()
+
+
+@pytest.mark.parametrize("verb", ["get", "update"])
+def test_the_operator_renews_its_own_lease_and_no_other(installed: Installed, verb: str) -> None:
+    def allowed(name: str) -> bool:
+        wanted = attributes(SYSTEM, "leases.coordination.k8s.io", verb) | {"name": name}
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = installed.operator.create(path, {"spec": {"resourceAttributes": wanted}})
+        return bool(answer["status"]["allowed"])
+
+    assert allowed("jil-operator")
+    assert not allowed("another")
 
 
 def test_i5_the_operator_reads_a_secret_by_name_and_never_a_list(installed: Installed) -> None:

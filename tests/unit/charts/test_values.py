@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from jil.api.versions import SUPPORTED_MINORS
 
+from jil.api.versions import SUPPORTED_MINORS
 from tests.unit.charts.rendering import CHARTS, IMAGE, operator, template
 
 DIGEST = IMAGE.partition("@")[2]
@@ -30,7 +30,9 @@ JURISDICTION = ("--set", "namespace.name=jil-ch-finma,network=jil-devnet,jurisdi
         ("guard.deletion=false", "''", "'guard' not allowed"),
         ("guards.deletions=false", "/guards", "'deletions' not allowed"),
         ("guards.deletion=no-thanks", "/guards/deletion", "want boolean"),
-        ("log.level=loud", "/log/level", "'debug', 'info', 'warning', 'error'"),
+        ("settings.workers=0", "/settings/workers", "minimum"),
+        ("settings.lease.duraton=20", "/settings/lease", "'duraton' not allowed"),
+        ("settings.logLevel=loud", "/settings/logLevel", "'debug', 'info', 'warning', 'error'"),
         ("proxy.https=proxy.example", "/proxy/https", "^https?://"),
         ("resources.requests.memory=lots", "/resources/requests/memory", "pattern"),
         ("extraEnv[0].value=x", "/extraEnv/0", "missing property 'name'"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from jil.controller import metrics
+from jil.controller.settings import Settings
 from tests.unit.charts.rendering import CHARTS, IMAGE, Manifest, of_kind, only, operator
 
 
@@ -97,6 +102,41 @@ def test_two_replicas_are_spread_and_leave_one_at_a_time() -> None:
 
 def test_the_system_namespace_is_the_releases() -> None:
     assert environment(operator())["JIL_SYSTEM_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+def test_every_setting_that_the_chart_passes_exists_and_has_the_operators_own_default(
+    manifests: list[Manifest],
+) -> None:
+    prefix = "JIL_"
+    given = {
+        name.removeprefix(prefix).lower(): value for name, value in environment(manifests).items() if prefix in name
+    }
+    assert set(given) <= set(Settings.model_fields)
+    plain = {name: value for name, value in given.items() if isinstance(value, str)}
+    defaults = Settings()
+    assert {name: str(getattr(defaults, name)).removesuffix(".0") for name in plain} == plain
+
+
+def test_the_pod_gets_longer_to_end_than_the_operator_needs(manifests: list[Manifest]) -> None:
+    assert pod_spec(manifests)["terminationGracePeriodSeconds"] > Settings().shutdown
+
+
+def test_the_lease_that_the_role_names_is_the_operators(manifests: list[Manifest]) -> None:
+    role = only(manifests, "Role", "jil-operator")
+    named = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
+    assert named == [[Settings().lease_name]]
+
+
+def test_the_alerts_are_about_metrics_that_the_operator_has() -> None:
+    (group,) = only(operator("--set", "prometheusRule.enabled=true"), "PrometheusRule", "jil-operator")["spec"][
+        "groups"
+    ]
+    source = Path(inspect.getfile(metrics)).read_text()
+    for rule in group["rules"]:
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert "kubectl" in rule["annotations"]["description"]
+        for name in re.findall(r"jil_[a-z_]+", rule["expr"]):
+            assert f'"{name}"' in source, f"{rule['alert']} asks for {name}, which the operator does not have"
 
 
 def test_a_proxy_never_stands_between_the_operator_and_its_api_server() -> None:
