@@ -224,6 +224,16 @@ async def test_i8_a_grant_that_is_taken_back_can_no_longer_be_used(bed: Bed, act
     assert await gate.take_back(NETWORK, grant, why="again") is TakeBack.NOT_OPEN
 
 
+async def test_i8_a_grant_that_is_taken_back_a_second_time_is_as_dead_as_the_first(bed: Bed) -> None:
+    gate = bed.gate()
+    for _ in range(2):
+        grant = granted(await bed.ask(gate, 0, Act.DELETE_POD))
+        bed.blocks()
+        assert await gate.take_back(NETWORK, grant, why="no longer wanted") is TakeBack.TAKEN_BACK
+        with pytest.raises(Conflict):
+            await bed.api.act(grant)
+
+
 @pytest.mark.parametrize("act", [Act.STOP, Act.DISARM, Act.DELETE_POD, Act.DELETE_WORKLOAD])
 async def test_i8_an_act_that_happened_cannot_be_taken_back(bed: Bed, act: Act) -> None:
     gate = bed.gate()
