@@ -99,26 +99,28 @@ def _refuse_disruption(
 ) -> None:
     have = _replicas(live)
     want = have if "replicas" not in (intent.get("spec") or {}) else _replicas(intent)
-    if any(_within(_REPLICAS, path) for path in removed):
+    if any(_overlaps(_REPLICAS, path) for path in removed):
         want = 1
     if want < have:
         raise GrantRequired(Act.STOP, target, f"replicas would go down from {have} to {want}")
     if kind != kinds.STATEFUL_SET or have == 0:
         return
     armed_for, arms_for = _partition(live), _partition(intent)
-    if any(_within(_STRATEGY, path) for path in removed):
+    if any(_overlaps(_STRATEGY, path) for path in removed):
         arms_for = 0
     if arms_for < armed_for:
         raise GrantRequired(Act.DISARM, target, f"partition would go down from {armed_for} to {arms_for}")
-    changes = template_changes or any(_within(path, _TEMPLATE) or _within(_TEMPLATE, path) for path in removed)
+    changes = template_changes or any(_overlaps(_TEMPLATE, path) for path in removed)
     if changes and arms_for < want:
         raise GrantRequired(
             Act.DISARM, target, f"the pod template would change while partition {arms_for} leaves pods unprotected"
         )
 
 
-def _within(path: Path, prefix: Path) -> bool:
-    return path[: len(prefix)] == prefix
+def _overlaps(one: Path, other: Path) -> bool:
+    """Whether one is the other, or lies within it."""
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
 
 
 def _replicas(obj: Mapping[str, Any]) -> int:

@@ -52,7 +52,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # A second series per series, with the time of its first use, that no alert of ours reads.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         shown = self.registry
         self.reconciles = Counter(
