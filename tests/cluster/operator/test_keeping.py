@@ -1,0 +1,194 @@
+"""What was made stays as declared: drift is put right within seconds, deletions bring everything back, keys never change."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from testbed.apiclient import ApiError
+from tests.cluster.operator.conftest import Home
+from tests.sim.world import JIL, SYSTEM, World
+
+CORE = "/api/v1/namespaces"
+APPS = "/apis/apps/v1/namespaces"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def _events(world: World, home: Home) -> list[dict[str, Any]]:
+    items = world.api.get(f"/apis/events.k8s.io/v1/namespaces/{home.namespace}/events")["items"]
+    return [e for e in items if e.get("regarding", {}).get("name") == home.name]
+
+
+def _gone(world: World, path: str) -> bool:
+    try:
+        world.api.get(path)
+    except ApiError as error:
+        return error.code == 404
+    return False
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        "services/{name}-database",
+        "services/{name}-p2p",
+        "configmaps/{name}-peers",
+        "configmaps/jil-compliance",
+    ],
+)
+def test_ac_41_a_deleted_child_comes_back_within_five_seconds(world: World, running: Home, child: str) -> None:
+    path = f"{CORE}/{running.namespace}/{child.format(name=running.name)}"
+    before = world.api.get(path)
+    world.api.delete(path)
+    began = time.monotonic()
+    world.until(lambda: world.api.get(path)["metadata"]["uid"] != before["metadata"]["uid"], f"{child} to come back", 5)
+    assert time.monotonic() - began < 5
+    if child.endswith("-p2p"):
+        assert world.api.get(path)["spec"]["clusterIP"] == before["spec"]["clusterIP"], "peers know the old address"
+
+
+def test_ac_41_a_deleted_workload_comes_back_and_an_event_says_so(world: World, running: Home) -> None:
+    path = f"{APPS}/{running.namespace}/deployments/{running.name}-transfers"
+    uid = world.api.get(path)["metadata"]["uid"]
+    world.api.delete(path)
+    world.until(lambda: world.api.get(path)["metadata"]["uid"] != uid, "the Deployment to come back", 5)
+    world.until(
+        lambda: any(e["reason"] == "Restored" and "transfers" in e["note"] for e in _events(world, running)),
+        "the Event",
+    )
+
+
+def test_ac_41_a_foreign_sidecar_and_variable_are_removed_and_no_pod_is_restarted(world: World, running: Home) -> None:
+    path = f"{APPS}/{running.namespace}/statefulsets/{running.name}-database"
+    pod = f"{CORE}/{running.namespace}/pods/{running.name}-database-0"
+    template = world.api.get(path)["spec"]["template"]
+    uid = world.api.get(pod)["metadata"]["uid"]
+    containers = [
+        {"name": "miner", "image": "registry.example/miner:1"},
+        {"name": "database", "env": [{"name": "PGPASSWORD_LEAK", "value": "x"}]},
+    ]
+    body = {"spec": {"template": {"spec": {"containers": containers}}}}
+    world.api.request("PATCH", f"{path}?fieldManager=kubectl-edit", body, content_type=STRATEGIC)
+    world.until(lambda: world.api.get(path)["spec"]["template"] == template, "the template to be put right", 5)
+    assert world.api.get(pod)["metadata"]["uid"] == uid
+    world.until(
+        lambda: any(e["reason"] == "ForeignFieldsRemoved" and "miner" in e["note"] for e in _events(world, running)),
+        "the Event to name the sidecar",
+    )
+
+
+def test_i4_deleted_and_applied_again_a_node_has_the_same_keys_peer_id_volumes_and_record(
+    world: World, running: Home
+) -> None:
+    record = world.record(running.node_id)["spec"]
+    secrets = {
+        kind: world.api.get(f"{CORE}/{running.namespace}/secrets/{running.name}-{kind}")["data"]
+        for kind in ("validator-key", "node-key", "credentials")
+    }
+    path = f"{JIL}/namespaces/{running.namespace}/jilnodes/{running.name}"
+    world.api.delete(path)
+    world.until(lambda: _gone(world, path), "the node to be taken down in order", 60)
+    assert world.api.get(f"{APPS}/{running.namespace}/statefulsets")["items"] == []
+    claims = world.api.get(f"{CORE}/{running.namespace}/persistentvolumeclaims")["items"]
+    assert len(claims) == 4, "volumes stay"
+    world.node(running.namespace, running.name, running.node_id)
+    world.until_ready(running.namespace, running.name)
+    again = world.record(running.node_id)["spec"]
+    assert again["keys"] == record["keys"]
+    assert again["volumes"] == record["volumes"]
+    assert again["permit"]["mode"] == "require", "the sign state must be found, it is never made a second time"
+    assert again["p2p"] == record["p2p"]
+    for kind, data in secrets.items():
+        assert world.api.get(f"{CORE}/{running.namespace}/secrets/{running.name}-{kind}")["data"] == data
+
+
+def test_i5_a_lost_copy_is_made_again_from_the_master_and_is_the_same_key(world: World, running: Home) -> None:
+    path = f"{CORE}/{running.namespace}/secrets/{running.name}-validator-key"
+    data = world.api.get(path)["data"]
+    world.api.delete(path)
+    _restart_operator(world)
+    world.until(lambda: world.api.get(path)["data"] == data, "the copy to be made again", 30)
+
+
+def test_i5_a_lost_key_is_lost_and_never_new(world: World, running: Home) -> None:
+    for path in (
+        f"{CORE}/{running.namespace}/secrets/{running.name}-validator-key",
+        f"{CORE}/{SYSTEM}/secrets/{running.node_id.lower()}-validator-key",
+    ):
+        world.api.delete(path)
+    pod = world.api.get(f"{CORE}/{running.namespace}/pods/{running.name}-validator-0")["metadata"]["uid"]
+    _restart_operator(world)
+    world.until(
+        lambda: world.condition(running.namespace, running.name, "IdentityReady").get("reason") == "KeyLost",
+        "the loss to be told",
+        30,
+    )
+    assert _gone(world, f"{CORE}/{SYSTEM}/secrets/{running.node_id.lower()}-validator-key")
+    after = world.api.get(f"{CORE}/{running.namespace}/pods/{running.name}-validator-0")["metadata"]["uid"]
+    assert after == pod, "what runs goes on running"
+
+
+def _restart_operator(world: World) -> None:
+    """Identity is compared at the start and every five minutes: Secrets are not watched."""
+    for process in world.operators:
+        world.kill(process)
+    world.operator()
+
+
+def test_i4_a_lost_claim_is_lost_and_no_empty_volume_takes_its_place(world: World, running: Home) -> None:
+    path = f"{CORE}/{running.namespace}/persistentvolumeclaims/{running.name}-cache"
+    world.api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE)
+    world.api.delete(path)
+    world.until(
+        lambda: world.condition(running.namespace, running.name, "StorageReady").get("reason") == "VolumeLost",
+        "the loss to be told",
+    )
+    assert _gone(world, path)
+    message = world.condition(running.namespace, running.name, "StorageReady")["message"]
+    assert "retained volume" in message
+
+
+def test_storage_grows_on_the_existing_claim_and_never_shrinks(world: World, home: Home) -> None:
+    storage_class = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": f"fast-{home.name}"},
+        "provisioner": "example.com/sim",
+        "allowVolumeExpansion": True,
+    }
+    world.api.create("/apis/storage.k8s.io/v1/storageclasses", storage_class)
+    storage = {"storageClassName": f"fast-{home.name}", "database": "1Gi"}
+    world.node(home.namespace, home.name, home.node_id, storage=storage)
+    world.until_ready(home.namespace, home.name)
+    path = f"{CORE}/{home.namespace}/persistentvolumeclaims/{home.name}-database"
+    uid = world.api.get(path)["metadata"]["uid"]
+    world.patch_node(home.namespace, home.name, {"storage": {"database": "2Gi"}})
+    world.until(
+        lambda: world.api.get(path)["spec"]["resources"]["requests"]["storage"] == "2Gi", "the claim to ask for more"
+    )
+    assert world.api.get(path)["metadata"]["uid"] == uid
+    world.until(
+        lambda: world.condition(home.namespace, home.name, "StorageReady").get("reason") == "WaitingForVolume",
+        "the growth to show",
+    )
+    assert "grows from 1Gi to 2Gi" in world.condition(home.namespace, home.name, "StorageReady")["message"]
+    world.api.request("PATCH", f"{path}/status", {"status": {"capacity": {"storage": "2Gi"}}}, content_type=MERGE)
+    world.until_ready(home.namespace, home.name)
+    with pytest.raises(ApiError, match="cannot shrink"):
+        world.patch_node(home.namespace, home.name, {"storage": {"database": "1Gi"}})
+
+
+def test_ac_26_pushed_configuration_changes_a_file_and_no_pod(world: World, running: Home) -> None:
+    pods = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]}
+    path = f"{JIL}/namespaces/{running.namespace}/jiljurisdictions/main"
+    world.api.request("PATCH", path, {"spec": {"compliance": {"transferLimit": "7"}}}, content_type=MERGE)
+    world.until(
+        lambda: '"transferLimit": "7"'
+        in world.api.get(f"{CORE}/{running.namespace}/configmaps/jil-compliance")["data"]["compliance.json"],
+        "the configuration to be pushed",
+    )
+    after = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]}
+    assert after == pods
