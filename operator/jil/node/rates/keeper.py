@@ -29,7 +29,9 @@ TOPIC_CONFIG = {
 }
 PARTITIONS = 1
 
+#: How long one read collects messages: long at rest, short while the cache is being filled.
 _POLL_SECONDS = 0.5
+_FILL_SECONDS = 0.05
 _LOOK_SECONDS = 2.0
 _PAUSE_SECONDS = 1.0
 
@@ -86,7 +88,8 @@ class Keeper:
             await reader.from_beginning(TOPIC)
             applied, looked = False, time.monotonic()
             while True:
-                for message in await reader.next(wait_seconds=_POLL_SECONDS):
+                wait = _POLL_SECONDS if reader.caught_up else _FILL_SECONDS
+                for message in await reader.next(wait_seconds=wait):
                     await self._apply(message)
                 if not reader.caught_up:
                     continue

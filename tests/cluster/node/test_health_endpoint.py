@@ -1,0 +1,213 @@
+"""The node health endpoint on a real PostgreSQL and Redis (broker and RPC: stand-ins of the same protocols)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from jil.node.connect.broker import BrokerCheck
+from jil.node.connect.cache import CacheCheck
+from jil.node.connect.chain import ChainCheck
+from jil.node.connect.database import DatabaseCheck
+from jil.node.health.app import NodeHealth, create
+from jil.node.monitor import Monitor, running
+from jil.node.settings import BrokerSettings, CacheSettings, ChainSettings, DatabaseSettings
+from tests.cluster.node.harness import NODE_ID, Client, program
+from tests.cluster.node.servers import (
+    CACHE_PASSWORD,
+    HEALTH_PASSWORD,
+    Databases,
+    Server,
+    cache_environment,
+    cache_settings,
+    database_environment,
+    databases_on,
+    identity_environment,
+)
+from tests.cluster.node.standins import MockBroker, StandInRpc, rpc
+
+INTERVAL, DEADLINE = 0.1, 0.4
+
+
+@contextlib.asynccontextmanager
+async def health_endpoint(
+    database: DatabaseSettings, cache: CacheSettings, broker: BrokerSettings, chain: ChainSettings
+) -> AsyncIterator[Client]:
+    monitors: list[Monitor[Any]] = [
+        Monitor(check, interval=INTERVAL, deadline=DEADLINE)
+        for check in (
+            DatabaseCheck(database, application="jil-health"),
+            CacheCheck(cache, timeout=DEADLINE),
+            BrokerCheck(broker, timeout=1.5),
+            ChainCheck(chain, timeout=DEADLINE),
+        )
+    ]
+    app, _ = create(NodeHealth(NODE_ID, {monitor.name: monitor for monitor in monitors}))
+    async with running(monitors), TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def report(client: Client) -> dict[str, Any]:
+    started = time.monotonic()
+    async with client.get("/v1/health") as response:
+        document: dict[str, Any] = await response.json()
+        assert response.status == 200
+    assert time.monotonic() - started < 0.2, "reading the report waited for a component"
+    return document
+
+
+async def until(client: Client, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 10) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        document = await report(client)
+        if wanted(document):
+            return document
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {document}")
+
+
+def all_well(document: dict[str, Any]) -> bool:
+    return all(document[part]["ok"] for part in ("database", "cache", "broker", "chain"))
+
+
+async def test_the_report_tells_each_components_own_version_and_the_chain(
+    databases: Databases, cache: CacheSettings
+) -> None:
+    broker = MockBroker()
+    async with (
+        rpc(StandInRpc(step=0)) as chain,
+        health_endpoint(databases.health, cache, broker.settings, chain) as client,
+    ):
+        document = await until(client, all_well)
+    assert datetime.fromisoformat(document.pop("time")).tzinfo is not None
+    assert document["database"].pop("version").startswith("15.")
+    assert document["cache"].pop("version").startswith("redis 7.")
+    assert document == {
+        "nodeId": NODE_ID,
+        "database": {"ok": True, "error": None},
+        "cache": {"ok": True, "error": None},
+        "broker": {"ok": True, "version": None, "error": None},  # the mock cluster names no version
+        "chain": {
+            "ok": True,
+            "version": "0.38.26",
+            "error": None,
+            "chainId": "jil-devnet-1",
+            "height": 41,
+            "latestBlockTime": "2026-11-21T10:00:00.123456Z",
+            "catchingUp": False,
+            "peers": 3,
+            "address": "CD" * 20,
+            "votingPower": 10,
+            "peerId": "ab" * 20,
+        },
+    }
+
+
+async def test_a_frozen_database_delays_nobody_and_is_told_within_its_deadline(
+    own_postgresql_server: Server, cache: CacheSettings
+) -> None:
+    databases, broker = databases_on(own_postgresql_server), MockBroker()
+    async with rpc(StandInRpc()) as chain, health_endpoint(databases.health, cache, broker.settings, chain) as client:
+        await until(client, all_well)
+        with own_postgresql_server.frozen():
+            frozen_at = time.monotonic()
+            document = await until(client, lambda d: not d["database"]["ok"])
+            assert time.monotonic() - frozen_at < INTERVAL + DEADLINE + 0.5
+            assert "no answer" in document["database"]["error"]
+            # The others are asked as before: the chain's height goes on growing.
+            height = document["chain"]["height"]
+            document = await until(client, lambda d: d["chain"]["height"] > height + 5)
+            assert [document[part]["ok"] for part in ("cache", "broker", "chain")] == [True] * 3
+        await until(client, all_well)
+        with databases.superuser() as connection:
+            row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'jil_health'").fetchone()
+        assert row is not None
+        assert row[0] <= 2, "connections are left behind; the role has five"
+
+
+async def test_a_stopped_cache_is_told_with_its_address_and_found_again(
+    databases: Databases, own_redis_server: Server
+) -> None:
+    broker = MockBroker()
+    async with rpc(StandInRpc()) as chain:
+        settings = cache_settings(own_redis_server)
+        async with health_endpoint(databases.health, settings, broker.settings, chain) as client:
+            await until(client, all_well)
+            own_redis_server.stop()
+            document = await until(client, lambda d: not d["cache"]["ok"] and str(settings.port) in d["cache"]["error"])
+            assert document["cache"]["version"] is None
+            assert document["database"]["ok"]
+            own_redis_server.start()
+            await until(client, all_well)
+
+
+async def test_nothing_that_leaves_the_program_holds_a_password(databases: Databases, cache: CacheSettings) -> None:
+    wrong = databases.health.model_copy(update={"password": SecretStr("wr0ng-database-pw")})
+    environment = (
+        identity_environment()
+        | database_environment(wrong)
+        | cache_environment(cache.model_copy(update={"password": SecretStr("wr0ng-cache-pw")}))
+        | {"JIL_BROKER_SEEDS": "127.0.0.1:1", "JIL_RPC_URL": "http://127.0.0.1:1"}
+    )
+    with program("jil.node.health", environment) as endpoint:
+        for _ in range(100):
+            document = await endpoint.until("/v1/health")
+            assert isinstance(document, dict)
+            errors = {part: document[part]["error"] for part in ("database", "cache", "broker", "chain")}
+            if not any("not checked yet" in error for error in errors.values()):
+                break
+            await asyncio.sleep(0.1)
+        metrics = await endpoint.until("/metrics")
+        endpoint.process.terminate()
+        code, out, err = endpoint.end()
+    assert code == 0
+    assert "password authentication failed" in errors["database"]
+    assert "invalid username-password pair" in errors["cache"]
+    assert "Connection refused" in errors["broker"]
+    assert "127.0.0.1:1" in errors["chain"]
+    everything = f"{document}{metrics}{out}{err}"
+    for secret in ("wr0ng-database-pw", "wr0ng-cache-pw", HEALTH_PASSWORD, CACHE_PASSWORD):
+        assert secret not in everything
+
+
+async def test_the_program_serves_the_node_as_the_operator_configures_it(
+    databases: Databases, cache: CacheSettings
+) -> None:
+    broker = MockBroker()
+    async with rpc(StandInRpc()) as chain:
+        environment = (
+            identity_environment()
+            | database_environment(databases.health)
+            | cache_environment(cache)
+            | {"JIL_BROKER_SEEDS": broker.settings.seeds, "JIL_RPC_URL": chain.url}
+        )
+        with program("jil.node.health", environment) as endpoint:
+            await endpoint.until("/healthz", 200)
+            metrics = await endpoint.until("/metrics")
+            assert 'jil_node_component_up{component="chain"} 1.0' in metrics
+            assert "jil_node_chain_height" in metrics
+            endpoint.process.terminate()
+            assert endpoint.end()[0] == 0
+
+
+async def test_a_node_without_a_validator_has_no_chain_in_its_report(
+    databases: Databases, cache: CacheSettings
+) -> None:
+    broker = MockBroker()
+    environment = (
+        identity_environment()
+        | database_environment(databases.health)
+        | cache_environment(cache)
+        | {"JIL_BROKER_SEEDS": broker.settings.seeds}
+    )
+    with program("jil.node.health", environment) as endpoint:
+        document = await endpoint.until("/healthz", 200)
+    assert isinstance(document, dict)
+    assert document["chain"] is None
