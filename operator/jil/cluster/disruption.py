@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from jil.api import labels
+from jil.api import kinds, labels
 from jil.cluster.clock import Clock
 from jil.cluster.errors import AlreadyExists, Conflict, NotFound
 from jil.cluster.gate_log import GateLog, line
@@ -67,8 +67,11 @@ class Disruption:
 
     def __post_init__(self) -> None:
         name = self.node.rsplit("/", 1)[-1]
-        workload = labels.child_name(name, VALIDATOR)
-        if self.component != VALIDATOR and self.target.name in (workload, labels.pod_name(name, VALIDATOR)):
+        validator = {
+            kinds.STATEFUL_SET: labels.child_name(name, VALIDATOR),
+            kinds.POD: labels.pod_name(name, VALIDATOR),
+        }
+        if self.component != VALIDATOR and self.target.name == validator.get(self.target.kind):
             raise ValueError(f"{self.target} is the validator of {self.node}, not its {self.component!r}")
 
     @property

@@ -137,6 +137,13 @@ async def test_i2_a_validator_cannot_be_passed_off_as_something_else(bed: Bed) -
             bed.disruption(0, act, component="database")
 
 
+async def test_i2_what_merely_bears_the_validators_name_is_no_validator(bed: Bed) -> None:
+    target = bed.api.put(kinds.POD_DISRUPTION_BUDGET, bed.workload(0))
+    wanted = Disruption(Act.PRUNE, NETWORK, f"{NAMESPACE}/{bed.node(0)}", "budget", target, address(0), "left over")
+    granted(await bed.gate().request(wanted, bed.facts(), ledger_existed=False))
+    assert bed.api.ledger().open == ()
+
+
 async def test_i2_the_closed_grants_are_kept_up_to_a_bound(bed: Bed) -> None:
     gate = bed.gate()
     target = bed.api.put(kinds.SERVICE, "old")
