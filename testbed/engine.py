@@ -224,10 +224,11 @@ class _Private:
         wait_until(lambda: not daemons.mentioning(own), "the engine's processes to end", 20)
 
     def _unmount(self) -> None:
-        own = (f"{self.run}/", f"{self.data}/")
         lines = Path("/proc/self/mounts").read_text().splitlines()
-        points = [line.split()[1].encode().decode("unicode_escape") for line in lines]
-        for point in sorted((point for point in points if point.startswith(own)), reverse=True):
+        points = [Path(line.split()[1].encode().decode("unicode_escape")) for line in lines]
+        # The data folder itself too: dockerd mounts it onto itself, and leaves that when it is killed.
+        ours = [point for point in points if point.is_relative_to(self.run) or point.is_relative_to(self.data)]
+        for point in sorted(ours, reverse=True):
             succeeds(["umount", "--lazy", point])
 
     def _remove_cgroups(self) -> None:
