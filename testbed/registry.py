@@ -51,19 +51,31 @@ def up(engine: Engine) -> None:
     storage = paths.cache_root() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
     with stage("starting the registry"):
-        remove(engine)
+        if _present(engine):
+            engine.docker("rm", "--force", "--volumes", _CONTAINER)
         options = ["--detach", "--name", _CONTAINER, "--network", NETWORK, "--network-alias", _HOST]
         options += ["--publish", "127.0.0.1::5000", "--volume", f"{storage}:/var/lib/registry"]
         options += ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "REGISTRY_STORAGE_DELETE_ENABLED=true"]
-        engine.docker("run", *options, image)
+        _record().write_text(engine.docker("run", *options, image).strip())
         address = push_address(engine)
         wait_until(lambda: _answers(address), f"the registry on {address}", 30)
 
 
 def remove(engine: Engine) -> None:
-    """Remove the registry's container; its storage stays."""
-    if engine.docker("ps", "--all", "--quiet", "--filter", f"name=^{_CONTAINER}$").strip():
-        engine.docker("rm", "--force", "--volumes", _CONTAINER)
+    """Remove the registry's container if it is the one that this test bed started; its storage stays."""
+    found = _present(engine)
+    if found and _record().exists() and _record().read_text() == found:
+        engine.docker("rm", "--force", "--volumes", found)
+    _record().unlink(missing_ok=True)
+
+
+def _present(engine: Engine) -> str:
+    """Id of the registry's container, running or not; "" when there is none."""
+    return engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"name=^{_CONTAINER}$").strip()
+
+
+def _record() -> Path:
+    return paths.state() / "registry.id"
 
 
 def teach(engine: Engine, node: str) -> None:
