@@ -185,5 +185,6 @@ func paramUpdates(before, after *state) *cmtproto.ConsensusParams {
 	}
 	params := consensusParams(after.Block, after.EvidenceP)
 	wire := params.ToProto()
-	return &cmtproto.ConsensusParams{Block: wire.Block, Evidence: wire.Evidence}
+	// With any update CometBFT takes the application's version from the parameters; a genesis says 0 there.
+	return &cmtproto.ConsensusParams{Block: wire.Block, Evidence: wire.Evidence, Version: &cmtproto.VersionParams{App: Version}}
 }

@@ -63,6 +63,15 @@ func runNode(ctx context.Context, cfg *config.Config, application *app.Applicati
 	key := privval.LoadFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile())
 	logger.Info("starting", "address", key.GetAddress(), "peerId", nodeKey.ID(), "signedHeight", key.LastSignState.Height,
 		"doubleSignCheckHeight", cfg.Consensus.DoubleSignCheckHeight, "filterPeers", cfg.FilterPeers)
+	filter := allowed
+	if !cfg.FilterPeers {
+		filter = nil
+	}
+	dial, err := newDialer(cfg.P2P.PersistentPeers, cfg.P2P.PersistentPeersMaxDialPeriod, filter, logger.With("module", "dialer"))
+	if err != nil {
+		return err
+	}
+	cfg.P2P.PersistentPeers = ""
 	n, err := node.NewNodeWithContext(ctx, cfg, key, nodeKey,
 		proxy.NewLocalClientCreator(application),
 		node.DefaultGenesisDocProviderFunc(cfg), config.DefaultDBProvider,
@@ -83,8 +92,9 @@ func runNode(ctx context.Context, cfg *config.Config, application *app.Applicati
 	}
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if cfg.FilterPeers {
-		go dropUnlisted(background, n.Switch(), allowed, time.Second)
+	dial.run(background, n.Switch())
+	if filter != nil {
+		go dropUnlisted(background, n.Switch(), filter, time.Second)
 	}
 	if cfg.Consensus.DoubleSignCheckHeight > 0 {
 		go clearDoubleSignCheck(background, n.ConsensusReactor(), state, cfg.RootDir, logger)
@@ -106,25 +116,6 @@ func runNode(ctx context.Context, cfg *config.Config, application *app.Applicati
 	}
 	n.Wait()
 	return err
-}
-
-// dropUnlisted ends the sessions of peers that are no longer on the list; the ABCI filter sees only new connections.
-func dropUnlisted(ctx context.Context, sw *p2p.Switch, allowed *peers.Allowlist, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, peer := range sw.Peers().List() {
-			if !allowed.Allowed(string(peer.ID())) {
-				sw.Logger.Info("peer dropped: no longer in the peer list", "id", peer.ID())
-				sw.StopPeerGracefully(peer)
-			}
-		}
-	}
 }
 
 // clearDoubleSignCheck ends the check once consensus has run past a block: it ran into no own signature.
