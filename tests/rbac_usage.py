@@ -11,10 +11,12 @@ needed is reported as well, so that the list cannot rot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Manifest = Mapping[str, Any]
+
+_CREATED = 201
 
 
 @dataclass(frozen=True, order=True)
@@ -125,16 +127,18 @@ def uses_of(events: Iterable[Mapping[str, Any]], account: ServiceAccount) -> set
         if '"system:' in annotations.get("authorization.k8s.io/reason", ""):
             continue  # discovery and self-reviews, granted by Kubernetes to everybody
         subresource = target.get("subresource")
-        found.add(
-            Use(
-                group=target.get("apiGroup", ""),
-                resource=f"{target['resource']}/{subresource}" if subresource else target["resource"],
-                verb=event["verb"],
-                namespace=target.get("namespace", ""),
-                name=target.get("name", ""),
-                allowed=annotations.get("authorization.k8s.io/decision") != "forbid",
-            )
+        use = Use(
+            group=target.get("apiGroup", ""),
+            resource=f"{target['resource']}/{subresource}" if subresource else target["resource"],
+            verb=event["verb"],
+            namespace=target.get("namespace", ""),
+            name=target.get("name", ""),
+            allowed=annotations.get("authorization.k8s.io/decision") != "forbid",
         )
+        found.add(use)
+        # Server-side apply of an object that is not there yet: logged as one patch, authorized as a create too.
+        if use.verb == "patch" and (event.get("responseStatus") or {}).get("code") == _CREATED:
+            found.add(replace(use, verb="create"))
     return found
 
 
@@ -146,7 +150,8 @@ def compare(
 ) -> Usage:
     """Holds an audit log against the grants. ``excused`` maps rights that may stay unused to the reason.
 
-    A right counts as used when a request needed it, wherever: a role bound in three namespaces is one role.
+    A right counts as used when a request needed it, wherever: a role bound in three namespaces is one role. A ``get``
+    beside a ``list`` that was used counts as used too: who may list objects can read each of them anyway.
     """
     excuses = excused or {}
     used: set[Right] = set()
@@ -156,6 +161,7 @@ def compare(
         used |= covering
         if not covering:
             ungranted.add(use)
+    used |= {grant.right for grant in grants if _adds_nothing(grant, grants, used)}
     granted = {grant.right for grant in grants}
     return Usage(
         unused=sorted(granted - used - set(excuses)),
@@ -163,6 +169,19 @@ def compare(
         needless=sorted(set(excuses) & (used | (set(excuses) - granted))),
         used=sorted(used),
     )
+
+
+def _adds_nothing(grant: Grant, grants: Sequence[Grant], used: set[Right]) -> bool:
+    def lists_the_same(other: Grant) -> bool:
+        return (
+            other.right.verb == "list"
+            and other.right in used
+            and (other.right.group, other.right.resource) == (grant.right.group, grant.right.resource)
+            and other.namespace in ("", grant.namespace)
+            and not other.names
+        )
+
+    return grant.right.verb == "get" and any(lists_the_same(other) for other in grants)
 
 
 def _role_key(role: Manifest) -> tuple[str, str, str]:

@@ -210,6 +210,19 @@ def jil_network(name: str) -> Manifest:
     return {"apiVersion": "jil.io/v1alpha1", "kind": "JILNetwork", "metadata": {"name": name}, "spec": spec}
 
 
+def jil_release(name: str) -> Manifest:
+    """A JILRelease with one service."""
+    part = {"image": IMAGE}
+    images = dict.fromkeys(("database", "cache", "broker", "validator", "health"), part)
+    spec = {
+        "version": "1.0.0",
+        "broker": {"flavour": "kafka"},
+        "images": images,
+        "services": [{"name": "transfers", "image": part, "needs": ["database"]}],
+    }
+    return {"apiVersion": "jil.io/v1alpha1", "kind": "JILRelease", "metadata": {"name": name}, "spec": spec}
+
+
 def jil_record(name: str) -> Manifest:
     """A minimal JILNodeRecord."""
     spec = {

@@ -103,6 +103,21 @@ def test_a_named_right_covers_only_objects_of_that_name() -> None:
     assert [use.name for use in compare(grants, [ours, other], ACCOUNT).ungranted] == ["other"]
 
 
+def test_applying_an_object_that_was_not_there_uses_patch_and_create() -> None:
+    create = Right(WRITE.role, "apps", "statefulsets", "create")
+    grants = [Grant(WRITE, "b"), Grant(create, "b")]
+    applied = event("patch", "statefulsets", group="apps", namespace="b", name="x")
+    assert compare(grants, [applied | {"responseStatus": {"code": 200}}], ACCOUNT).unused == [create]
+    assert compare(grants, [applied | {"responseStatus": {"code": 201}}], ACCOUNT).unused == []
+
+
+def test_a_get_beside_a_used_list_of_the_same_objects_is_not_too_much() -> None:
+    get = Right("Role other", "", "pods", "get")
+    assert compare([Grant(READ), Grant(get, "a")], [event("list", "pods")], ACCOUNT).unused == []
+    assert compare([Grant(READ), Grant(get, "a")], [], ACCOUNT).unused == [READ, get]
+    assert compare([Grant(READ, "a"), Grant(get)], [event("list", "pods", namespace="a")], ACCOUNT).unused == [get]
+
+
 def test_an_excused_right_may_stay_unused() -> None:
     assert compare(GRANTS, EVERYTHING[:2], ACCOUNT, {STATUS: "only after a failure"}).text() == ""
 
