@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import jil
 from jil.api.versions import SUPPORTED_MINORS
 from tests.unit.charts.rendering import CHARTS, IMAGE, operator, template
 
@@ -148,3 +149,9 @@ def test_the_chart_accepts_the_oldest_supported_kubernetes_and_no_older(chart: s
     major, minor = SUPPORTED_MINORS[0]
     declared = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())["kubeVersion"]
     assert declared == f">={major}.{minor}.0-0"
+
+
+@pytest.mark.parametrize("chart", ["jil-operator", "jil-jurisdiction"])
+def test_the_chart_has_the_version_of_the_operator(chart: str) -> None:
+    declared = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
+    assert (declared["version"], declared["appVersion"]) == (jil.__version__, jil.__version__)
