@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import binaries, engine, fingerprint, nodeimage, paths, registry
+from testbed import binaries, engine, fingerprint, nodeimage, paths, provision, registry
 from testbed.audit import LOG_IN_NODE, POLICY
 from testbed.engine import Engine
 from testbed.errors import BedError
@@ -60,11 +60,9 @@ def up(cluster: Cluster) -> None:
                     f"a kind cluster named '{cluster.name}' exists that this test bed did not make; "
                     f"delete it (kind delete cluster --name {cluster.name}) or choose another name (--cluster)"
                 )
-            if json.loads(cluster.record.read_text()) != wanted:
-                say(f"the cluster '{cluster.name}' was made from another recipe: it is made again")
-                _delete(host, cluster)
-            elif not healthy(host, cluster):
-                say(f"the cluster '{cluster.name}' is not healthy: it is made again")
+            reason = _reason_to_make_again(host, cluster, wanted)
+            if reason:
+                say(f"the cluster '{cluster.name}' {reason}: it is made again")
                 _delete(host, cluster)
         if cluster.name not in _existing(host):
             _create(host, cluster, image, wanted)
@@ -72,6 +70,28 @@ def up(cluster: Cluster) -> None:
         for node in nodes(host, cluster):
             registry.teach(host, node)
         _wait(cluster)
+
+
+def _reason_to_make_again(host: Engine, cluster: Cluster, wanted: dict[str, str]) -> str:
+    """Why a cluster that exists cannot be used; "" when it can, after waking up nodes that were stopped or paused."""
+    known = json.loads(cluster.record.read_text())
+    if not known.pop("complete", False):
+        return "was never finished"
+    if known != wanted:
+        return "was made from another recipe"
+    label = f"label=io.x-k8s.kind.cluster={cluster.name}"
+    for line in host.docker("ps", "--all", "--filter", label, "--format", "{{.Names}} {{.State}}").splitlines():
+        node, state = line.split()
+        if state == "paused":
+            host.docker("unpause", node)
+        elif state != "running":
+            host.docker("start", node)
+    try:
+        # Patient: a machine under load is no reason to throw a cluster away.
+        wait_until(lambda: healthy(host, cluster), "the cluster to be healthy", 90, 1.0)
+    except BedError:
+        return "is not healthy"
+    return ""
 
 
 def down(names: list[str] | None = None) -> None:
@@ -121,7 +141,13 @@ def export_logs(cluster: Cluster) -> Path:
     """Collect the logs of nodes and pods into a folder of the cache and return it."""
     folder = paths.cache_root() / "logs" / cluster.name
     host = _running_engine()
-    _kind(host, "export", "logs", folder, "--name", cluster.name, timeout_s=120)
+    try:
+        _kind(host, "export", "logs", folder, "--name", cluster.name, timeout_s=120)
+    except BedError as problem:
+        # kind also lists the images with crictl, which our node image does not have, and reports that at the end.
+        if not all((folder / node / "journal.log").exists() for node in nodes(host, cluster)):
+            raise
+        say(f"some of the logs could not be collected: {str(problem).splitlines()[-1]}")
     return folder
 
 
@@ -143,6 +169,9 @@ def _node_image(host: Engine) -> str:
     archive = nodeimage.tar()
     with stage("loading the node image into the engine"):
         host.docker("load", "--quiet", "--input", archive, timeout_s=600)
+    for old in host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", ours.partition(":")[0]).split():
+        if "-jil-" in old and old != ours:
+            succeeds([provision.find("docker") or "docker", "image", "rm", old], env=host.environment)
     return ours
 
 
@@ -169,10 +198,11 @@ def _recipe(image: str) -> dict[str, str]:
 
 def _create(host: Engine, cluster: Cluster, image: str, recipe: dict[str, str]) -> None:
     # Written first: whatever happens from here on, `down` knows that the cluster is ours.
-    cluster.record.write_text(json.dumps(recipe))
+    cluster.record.write_text(json.dumps({**recipe, "complete": False}))
     with stage(f"creating the kind cluster '{cluster.name}'"):
         options = ["--name", cluster.name, "--image", image, "--config", str(CONFIGURATION)]
         _kind(host, "create", "cluster", *options, "--kubeconfig", cluster.kubeconfig, "--retain", timeout_s=420)
+    cluster.record.write_text(json.dumps({**recipe, "complete": True}))
 
 
 def _wait(cluster: Cluster) -> None:

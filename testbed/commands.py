@@ -7,8 +7,10 @@ import json
 import os
 import shlex
 import sys
+import threading
 
 from testbed import binaries, cluster, engine, images, provision, registry, virtualenv
+from testbed.controlplane import ControlPlane
 from testbed.errors import BedError
 
 
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "what runs, and where", of_cluster=True)
     command("env", "export lines for a shell: eval $(python3 -m testbed env)", of_cluster=True)
     command("kubeconfig", "print the path of the cluster's kubeconfig", of_cluster=True)
+    command("controlplane", "run an API server with controllers (no kubelet) until Ctrl-C; prints its kubeconfig")
     command("logs", "collect the logs of nodes and pods and print the folder", of_cluster=True)
     command("audit", "print the API server's audit log (JSON lines)", of_cluster=True)
     return parser
@@ -121,6 +124,13 @@ def _env(options: argparse.Namespace) -> None:
 
 def _kubeconfig(options: argparse.Namespace) -> None:
     print(_existing(options).kubeconfig)
+
+
+def _controlplane(_: argparse.Namespace) -> None:
+    with ControlPlane() as running:
+        print(running.kubeconfig, flush=True)
+        print(f"testbed: {running.url} serves; Ctrl-C ends it and removes its data", file=sys.stderr)
+        threading.Event().wait()
 
 
 def _logs(options: argparse.Namespace) -> None:

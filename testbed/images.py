@@ -23,7 +23,7 @@ from testbed import binaries, engine, fingerprint, paths, provision, registry, r
 from testbed.engine import Engine
 from testbed.errors import BedError
 from testbed.locking import exclusive
-from testbed.processes import run
+from testbed.processes import run, succeeds
 from testbed.progress import say, stage
 
 SOURCE = paths.CHECKOUT / "images"
@@ -152,6 +152,11 @@ def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str)
         command = ["nice", "-n", "5", provision.find("docker") or "docker"]
         run([*command, "build", *options, context], timeout_s=_DEADLINE_S, env=environment, log=log)
         run([*command, "push", "--quiet", tag], timeout_s=600, env=host.environment, log=log)
+    if host.private:
+        # Every edit makes an image: the youngest few keep the build cache warm, the others only take room.
+        listed = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", tag.rpartition(":")[0]).split()
+        for old in listed[3:]:
+            succeeds([provision.find("docker") or "docker", "image", "rm", old], env=host.environment)
 
 
 def _builder(host: Engine) -> dict[str, str]:
@@ -186,7 +191,7 @@ def _prepared(name: str) -> Path | None:
                 "GOWORK": "off",
             }
             run(["nice", "-n", "5", "sh", script], timeout_s=_DEADLINE_S, env=environment, cwd=out)
-        _forget_older(f"prepared-{name}-", folder)
+        paths.forget_older(folder, keep=3)
     return folder
 
 
@@ -216,13 +221,6 @@ def _inputs(script: Path) -> Iterator[Path]:
             yield path
             if path.suffix == ".sh":
                 waiting.append(path)
-
-
-def _forget_older(prefix: str, keep: Path, how_many: int = 3) -> None:
-    """Every edit makes a new folder: keep the youngest few."""
-    folders = sorted(paths.built().glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in [folder for folder in folders if folder != keep][how_many:]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _base(host: Engine) -> Base:

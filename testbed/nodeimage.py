@@ -63,6 +63,7 @@ def tar() -> Path:
                 trees = {"node": rootfs.NODE.tar(), "component": rootfs.COMPONENT.tar()}
                 with paths.FreshFolder(file.parent) as folder, stage("building the kind node image"):
                     _Build(folder, sources, trees).write(folder / file.name)
+                paths.forget_older(file.parent, keep=0)
     return file
 
 

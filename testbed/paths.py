@@ -39,6 +39,14 @@ def locks() -> Path:
     return _folder(cache_root() / "locks")
 
 
+def forget_older(folder: Path, keep: int) -> None:
+    """Delete older results of the same kind (`name-<hash>`), but for ``folder`` and the ``keep`` youngest others."""
+    prefix = folder.name.rpartition("-")[0]
+    others = [path for path in folder.parent.glob(f"{prefix}-*") if path != folder and not path.name.endswith(".part")]
+    for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -45,6 +45,9 @@ PRIVATE_ENGINE = (
 MINIMUM_FREE_GIB = 12
 """Measured: Go build cache 4, built programs and node image 2, engine data 4; plus room."""
 
+MINIMUM_MEMORY_GIB = 6
+"""Measured: three nodes idle 0.8, the demo's node and operator about 2; building kubebox from a cold cache 3."""
+
 
 def find(program: str) -> str | None:
     """A program on PATH or in the folders that root's programs are in."""
@@ -87,6 +90,9 @@ def doctor(private_engine: bool) -> list[str]:
             f"{free:.1f} GiB free under {anchor}, {MINIMUM_FREE_GIB} are needed from cold caches: "
             f"make room, or point JIL_CACHE to another disk"
         )
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if total < MINIMUM_MEMORY_GIB:
+        problems.append(f"{total:.1f} GiB of memory, {MINIMUM_MEMORY_GIB} are needed for three kind nodes and the demo")
     return problems
 
 
