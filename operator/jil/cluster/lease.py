@@ -7,8 +7,9 @@ Rules, with client-go's defaults (15 / 10 / 2 s):
 - Another candidate takes the lease only when it has *seen* no change for ``duration`` on its own monotonic clock. Wall
   clocks are written for people and compared by nobody.
 - The difference (5 s by default) is what a write in flight has to arrive in; ``jil.cluster.connection`` bounds it.
-- ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process, and it starts
-  at the minutes since 1970, so that it grows even when somebody deleted the Lease.
+- ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process. A Lease made
+  anew starts at the tens of seconds since 1970 (or above what was last seen), so that it grows even when somebody
+  deleted the Lease; an int32 holds that for centuries.
 - Doubt is loss: a renewal that finds another holder, another version or no Lease ends leadership at once.
 """
 
@@ -26,7 +27,7 @@ from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.client import Manifest
 from jil.cluster.clock import Clock
-from jil.cluster.errors import AlreadyExists, ApiError, Conflict, NotFound, NotLeader
+from jil.cluster.errors import AlreadyExists, ApiError, Conflict, NotFound, NotLeader, ServerUnavailable
 
 log = logging.getLogger("jil.lease")
 
@@ -112,6 +113,7 @@ class LeaderElector:
         self._sure_until = float("-inf")
         self._observed: tuple[object, float] | None = None
         self._absent_since: float | None = None
+        self._last_fencing = 0
         #: resourceVersion of the newest Lease that this process wrote or read, and when (monotonic): the watchdog
         #: expects to see it come back through the watch.
         self.last_seen: tuple[str, float] | None = None
@@ -154,7 +156,7 @@ class LeaderElector:
             try:
                 if (held := await self._try_acquire()) is not None:
                     return held
-            except (ApiError, TimeoutError) as error:
+            except ApiError as error:
                 log.warning("lease %s/%s: %s", self._namespace, self._name, error)
             # Twice as often as a holder renews: what is not seen at once is added to the time without a leader.
             await self._sleep(self.times.retry / 2)
@@ -183,9 +185,8 @@ class LeaderElector:
             return
         spec = {**held.lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": self._stamp()}
         try:
-            async with asyncio.timeout(self.times.call):
-                await self._client.replace(kinds.LEASE, {**held.lease, "spec": spec})
-        except (ApiError, TimeoutError) as error:
+            await self._in_time(self._client.replace(kinds.LEASE, {**held.lease, "spec": spec}))
+        except ApiError as error:
             log.warning("lease %s/%s was not released: %s", self._namespace, self._name, error)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -196,24 +197,31 @@ class LeaderElector:
         self._observed = None
 
     async def _try_acquire(self) -> Held | None:
+        try:
+            lease = await self._in_time(self._client.get(kinds.LEASE, self._name, self._namespace))
+        except NotFound:
+            return await self._try_create(self._clock.monotonic())
+        self._absent_since = None
+        self._seen(lease)
+        if not self._free(lease):
+            return None
+        spec = lease.get("spec") or {}
+        fencing = max(int(spec.get("leaseTransitions") or 0) + 1, 1)
+        wanted = {**lease, "spec": self._spec(fencing)}
         sent = self._clock.monotonic()
-        async with asyncio.timeout(self.times.call):
-            try:
-                lease = await self._client.get(kinds.LEASE, self._name, self._namespace)
-            except NotFound:
-                return await self._try_create(sent)
-            self._absent_since = None
-            self._seen(lease)
-            if not self._free(lease):
-                return None
-            spec = lease.get("spec") or {}
-            fencing = max(int(spec.get("leaseTransitions") or 0) + 1, 1)
-            wanted = {**lease, "spec": self._spec(fencing)}
-            sent = self._clock.monotonic()
-            try:
-                return self._won(await self._client.replace(kinds.LEASE, wanted), sent)
-            except (Conflict, NotFound):
-                return None
+        try:
+            return self._won(await self._in_time(self._client.replace(kinds.LEASE, wanted)), sent)
+        except (Conflict, NotFound):
+            return None
+
+    async def _in_time(self, request: Awaitable[Manifest]) -> Manifest:
+        """One request, which must leave time for another within the renew deadline."""
+        try:
+            async with asyncio.timeout(self.times.call):
+                return await request
+        except TimeoutError as error:
+            message = f"no answer in {self.times.call:g} s"
+            raise ServerUnavailable("-", f"lease {self._name}", reason="Timeout", message=message) from error
 
     def _free(self, lease: Manifest) -> bool:
         spec = lease.get("spec") or {}
@@ -235,7 +243,7 @@ class LeaderElector:
             self._absent_since = now
         if now - self._absent_since < self.times.renew_deadline:
             return None
-        fencing = int(self._clock.now().timestamp() // 60)
+        fencing = max(int(self._clock.now().timestamp() // 10), self._last_fencing + 1)
         wanted: Manifest = {
             "apiVersion": kinds.LEASE.api_version,
             "kind": kinds.LEASE.kind,
@@ -248,7 +256,7 @@ class LeaderElector:
         }
         sent = self._clock.monotonic()
         try:
-            return self._won(await self._client.create(kinds.LEASE, wanted), sent)
+            return self._won(await self._in_time(self._client.create(kinds.LEASE, wanted)), sent)
         except AlreadyExists:
             return None
 
@@ -257,13 +265,12 @@ class LeaderElector:
         sent = self._clock.monotonic()
         wanted = {**held.lease, "spec": self._spec(held.fencing, held.lease)}
         try:
-            async with asyncio.timeout(self.times.call):
-                renewed = await self._client.replace(kinds.LEASE, wanted)
+            renewed = await self._in_time(self._client.replace(kinds.LEASE, wanted))
         except NotFound:
             return "the Lease was deleted"
         except Conflict:
             return await self._settle_conflict(held)
-        except (ApiError, TimeoutError) as error:
+        except ApiError as error:
             log.warning("lease %s/%s was not renewed: %s", self._namespace, self._name, error)
             return None
         self._won(renewed, sent)
@@ -272,11 +279,10 @@ class LeaderElector:
     async def _settle_conflict(self, held: Held) -> str | None:
         """Not the version we know: a renewal of ours whose answer got lost, a label edited, or another holder."""
         try:
-            async with asyncio.timeout(self.times.call):
-                lease = await self._client.get(kinds.LEASE, self._name, self._namespace)
+            lease = await self._in_time(self._client.get(kinds.LEASE, self._name, self._namespace))
         except NotFound:
             return "the Lease was deleted"
-        except (ApiError, TimeoutError):
+        except ApiError:
             return None
         self._seen(lease)
         spec = lease.get("spec") or {}
@@ -292,6 +298,7 @@ class LeaderElector:
         return self._held
 
     def _seen(self, lease: Manifest) -> None:
+        self._last_fencing = max(self._last_fencing, int((lease.get("spec") or {}).get("leaseTransitions") or 0))
         version = str(lease["metadata"].get("resourceVersion", ""))
         if self.last_seen is None or self.last_seen[0] != version:
             self.last_seen = (version, self._clock.monotonic())
