@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,9 @@ class Program:
         prelude: str = "",
     ) -> None:
         self.port = free_port()
+        # Files, not pipes: a pipe that nobody reads stops the program when it is full.
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the program
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115
         started = f"import runpy, sys; sys.argv = ['{module}', *{list(arguments)!r}]; {prelude}"
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{started}\nrunpy.run_module('{module}', run_name='__main__')"],
@@ -109,9 +113,8 @@ class Program:
                 "JIL_DRAIN_SECONDS": "0.3",
                 **environment,
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=self._out,
+            stderr=self._err,
         )
 
     @property
@@ -125,7 +128,7 @@ class Program:
         async with aiohttp.ClientSession() as session:
             while time.monotonic() < deadline:
                 if self.process.poll() is not None:
-                    raise AssertionError(f"the program has ended: {self.process.communicate()[1][-3000:]}")
+                    raise AssertionError(f"the program has ended: {self.end()[2][-3000:]}")
                 try:
                     async with session.get(self.url + path) as response:
                         text = await response.text()
@@ -140,8 +143,10 @@ class Program:
 
     def end(self, *, seconds: float = 20) -> tuple[int, str, str]:
         """Exit code, standard output and error of a program that ends (by itself, or after a signal)."""
-        out, err = self.process.communicate(timeout=seconds)
-        return self.process.returncode, out, err
+        code = self.process.wait(timeout=seconds)
+        self._out.seek(0)
+        self._err.seek(0)
+        return code, self._out.read().decode(), self._err.read().decode()
 
 
 @contextlib.contextmanager
@@ -153,4 +158,4 @@ def program(module: str, environment: Mapping[str, str], **options: Any) -> Iter
     finally:
         if started.process.poll() is None:
             started.process.kill()
-            started.process.communicate()
+            started.process.wait()

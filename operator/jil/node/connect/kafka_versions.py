@@ -96,7 +96,7 @@ def supported_features(answer: bytes) -> dict[str, int]:
         content = _Reader(reader.take(size))
         if tag == _SUPPORTED_FEATURES_TAG:
             for _ in range(content.varint() - 1):
-                name = content.take(content.varint() - 1).decode()
+                name = content.take(content.varint() - 1).decode(errors="replace")
                 content.short()
                 features[name] = content.short()
                 content.skip_tags()
