@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 from pytest_kind.cluster import KindCluster
 
-from testbed import binaries, cluster, engine, paths
+from testbed import binaries, cluster, engine, paths, quickstart
+from testbed import images as testbed_images
+from tests.e2e.demo import Demo
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,17 @@ def kind_cluster() -> Iterator[KindCluster]:
             )
         found.create(config_file=cluster.CONFIGURATION)
         yield found
+
+
+@pytest.fixture(scope="session")
+def images(kind_cluster: KindCluster) -> dict[str, str]:
+    """The project's images in the local registry, by digest."""
+    return testbed_images.build_and_push()
+
+
+@pytest.fixture(scope="session")
+def demo(kind_cluster: KindCluster, images: dict[str, str]) -> Demo:
+    """The quickstart, Ready: operator by Helm in the cluster, one jurisdiction, one whole node."""
+    target = quickstart.Target(cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil")).kubeconfig)
+    quickstart.bring_up(target, images)
+    return Demo(target, images, quickstart.FIRST)

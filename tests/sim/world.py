@@ -51,8 +51,8 @@ class World:
 
     def __init__(self, control_plane: ControlPlane, logs: Path) -> None:
         self.plane = control_plane
-        self.api: ApiClient = control_plane.client(user="admin", groups=["system:masters"], agent="sim-world")
-        self.kubelet = SimKubelet(control_plane.client(user="admin", groups=["system:masters"], agent="sim-kubelet"))
+        self.api: ApiClient = control_plane.client(user="tester", groups=["system:masters"], agent="sim-world")
+        self.kubelet = SimKubelet(control_plane.client(user="sim-kubelet", groups=["system:masters"], agent="sim-kubelet"))
         self.health = SimHealth()
         self.logs = logs
         self.operators: list[subprocess.Popen[bytes]] = []

@@ -339,11 +339,9 @@ class NodeReconciler:
     def _tell(self, raw: Manifest, what: str, outcome: Outcome) -> None:
         """An Event for what was put right, and for a child that was there before and is made again."""
         if outcome.change is Change.CREATED:
-            again = raw.get("status", {}).get("phase") in ("Ready", "Stopped", "Maintenance", "Degraded", "CatchingUp")
-            reason = EventReason.RESTORED if again else EventReason.CREATED
-            self._deps.events.normal(
-                raw, reason, f"{what} was {'gone and made again' if again else 'made'}", action="Apply"
-            )
+            # The forty children of a bring-up are no news; one that was there before is.
+            if raw.get("status", {}).get("phase") in ("Ready", "Stopped", "Maintenance", "Degraded", "CatchingUp"):
+                self._deps.events.normal(raw, EventReason.RESTORED, f"{what} was gone and made again", action="Apply")
         elif outcome.drift and outcome.change in (Change.UPDATED, Change.FOREIGN_REMOVED):
             foreign = outcome.change is Change.FOREIGN_REMOVED
             reason = EventReason.FOREIGN_FIELDS_REMOVED if foreign else EventReason.RESTORED

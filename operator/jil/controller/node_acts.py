@@ -314,7 +314,7 @@ class NodeActs:
         if target is None:
             self._deps.store.remove(kind, child)
             return
-        answer = await self._ask(subject, Act.PRUNE, target, _not_a_validator(component), reason)
+        answer = await self._ask(subject, Act.PRUNE, target, component, reason)
         if isinstance(answer, Grant):
             try:
                 await self._deps.client.delete(answer)
@@ -325,11 +325,6 @@ class NodeActs:
 
 def _config_maps_of(pod_spec: Mapping[str, Any]) -> set[str]:
     return {v["configMap"]["name"] for v in pod_spec.get("volumes", []) if "configMap" in v}
-
-
-def _not_a_validator(component: str) -> str:
-    """A Service or ConfigMap of the validator is none itself; its removal stops no process."""
-    return f"{component}-object" if component == Component.VALIDATOR else component
 
 
 def _why(step: Step) -> str:

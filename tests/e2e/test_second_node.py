@@ -1,0 +1,72 @@
+"""A second jurisdiction joins the running network; then its namespace goes, guarded and without hanging."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from testbed import quickstart
+from testbed.quickstart import SECOND, SYSTEM
+from tests.e2e.demo import Demo
+
+
+@pytest.fixture(scope="module")
+def joined(demo: Demo) -> Iterator[Demo]:
+    quickstart.install_jurisdiction(demo.target, SECOND)
+    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(SECOND, demo.images))
+    demo.until_phase("Ready", 240, SECOND)
+    yield demo
+
+
+def test_a_second_member_joins_as_full_node_and_catches_up(joined: Demo) -> None:
+    first, second = joined.chain_height(), joined.chain_height(SECOND)
+    assert abs(first - second) < 10
+    joined.until(lambda: joined.chain_height(SECOND) > first + 2, "the second node to follow", 60)
+    path = f"/api/v1/namespaces/{SECOND.namespace}/services/{SECOND.name}-rpc:26657/proxy/status"
+    status = json.loads(joined.kubectl("get", "--raw", path))["result"]
+    assert status["validator_info"]["voting_power"] == "0", "it votes only once the validators have signed it in"
+    assert status["node_info"]["network"] == "jil-quickstart"
+
+
+def test_joining_restarted_nobody(joined: Demo) -> None:
+    pod = joined.child("pod", "validator-0")
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert joined.record()["permit"]["podUID"] == pod["metadata"]["uid"]
+
+
+def test_ac_02_the_two_nodes_have_databases_of_their_own(joined: Demo) -> None:
+    joined.sql("CREATE TABLE IF NOT EXISTS only_in_zug (x int)")
+    assert joined.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'only_in_zug'", SECOND) == "0"
+
+
+def test_ac_04_the_pods_of_two_nodes_differ_only_where_they_may(joined: Demo) -> None:
+    def normal(node: quickstart.DemoNode) -> list[object]:
+        found = []
+        for kind in ("statefulset", "deployment"):
+            for item in joined.get(kind, "-n", node.namespace)["items"]:
+                text = json.dumps(item["spec"]["template"], sort_keys=True)
+                for value, mark in (
+                    (node.name, "NAME"), (node.node_id, "ID"), (node.region, "REGION"), (node.zone, "ZONE"),
+                    (node.jurisdiction, "JURISDICTION"), (node.namespace, "NAMESPACE"),
+                ):  # fmt: skip
+                    text = text.replace(value, mark)
+                template = json.loads(text)
+                for volume in template["spec"]["volumes"]:
+                    if "configMap" in volume:  # named by content, which contains peers and advertised names
+                        volume["configMap"]["name"] = volume["configMap"]["name"].rsplit("-", 1)[0]
+                found.append((kind, item["metadata"]["name"].removeprefix(node.name), template))
+        return sorted(found, key=str)
+
+    assert normal(joined.node) == normal(SECOND)
+
+
+def test_a_jil_namespace_is_guarded_and_once_confirmed_it_goes_without_hanging(joined: Demo) -> None:
+    words = joined.refused("delete", "namespace", SECOND.namespace, "--wait=false")
+    assert "jil.io/confirm-delete" in words
+    keys = joined.secret(f"{SECOND.node_id.lower()}-validator-key", SYSTEM)
+    joined.confirm_and_delete("namespace", SECOND.namespace, timeout_s=240)
+    assert joined.secret(f"{SECOND.node_id.lower()}-validator-key", SYSTEM) == keys, "the master copy of the key stays"
+    assert joined.record(SECOND)["keys"]["validator"]["address"]
+    assert joined.status()["phase"] == "Ready"

@@ -1,0 +1,115 @@
+"""The operator's own life in the cluster: drains, two replicas, rights, upgrade and uninstall. Runs after the others."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import yaml
+
+from testbed import audit as bed_audit
+from testbed import cluster, quickstart
+from testbed.quickstart import SYSTEM
+from tests import audit, rbac_usage
+from tests.e2e.demo import Demo
+
+OPERATOR = "app.kubernetes.io/name=jil-operator"
+
+
+def test_a_drained_machine_loses_its_pods_under_a_grant_and_they_return_with_it(demo: Demo) -> None:
+    machine = demo.child("pod", "validator-0")["spec"]["nodeName"]
+    uid = demo.child("pod", "validator-0")["metadata"]["uid"]
+    height = demo.chain_height()
+    demo.kubectl("cordon", machine)
+    try:
+        demo.until(lambda: demo.child("pod", "validator-0")["metadata"]["uid"] != uid, "the validator to leave", 120)
+        demo.until(
+            lambda: "Unschedulable" in json.dumps(demo.status().get("conditions", [])),
+            "the wait for the machine to show",
+            60,
+        )
+    finally:
+        demo.kubectl("uncordon", machine)
+    demo.until_phase("Ready", 240)
+    assert demo.child("pod", "validator-0")["spec"]["nodeName"] == machine
+    demo.until(lambda: demo.chain_height() > height, "the chain to go on", 60)
+
+
+def _leader(demo: Demo) -> str:
+    return str(demo.get("lease", "jil-operator", "-n", SYSTEM)["spec"]["holderIdentity"]).rsplit("_", 1)[0]
+
+
+def test_two_replicas_the_leader_is_killed_and_the_other_takes_over_in_twenty_seconds(demo: Demo) -> None:
+    quickstart.install_operator(demo.target, demo.images, "--set", "replicas=2")
+    demo.until(lambda: len(demo.get("pods", "-n", SYSTEM, "-l", OPERATOR)["items"]) == 2, "two replicas")
+    leader = _leader(demo)
+    demo.kubectl("delete", "pod", leader, "-n", SYSTEM, "--grace-period=0", "--force", "--wait=false")
+    took = demo.until(lambda: _leader(demo) != leader, "another leader", 60)
+    assert took < 20
+    service = demo.child("service", "broker")["metadata"]["uid"]
+    demo.kubectl("delete", "service", f"{demo.node.name}-broker", "-n", demo.node.namespace)
+    demo.until(lambda: demo.child("service", "broker")["metadata"]["uid"] != service, "the new leader to work", 30)
+    quickstart.install_operator(demo.target, demo.images)
+    demo.until(lambda: len(demo.get("pods", "-n", SYSTEM, "-l", OPERATOR)["items"]) == 1, "one replica again", 90)
+    demo.until_phase("Ready")
+
+
+def _log(demo: Demo) -> list[dict[str, object]]:
+    ours = cluster.Cluster()
+    assert bed_audit is not None
+    return [json.loads(line) for line in cluster.audit_log(ours).splitlines() if line.strip()]
+
+
+def test_i2_every_disruptive_request_of_the_whole_run_has_its_grant(demo: Demo) -> None:
+    report = audit.check(_log(demo), user=f"system:serviceaccount:{SYSTEM}:jil-operator")
+    report.assert_clean(at_least=10)
+
+
+def test_the_operator_used_no_right_that_its_chart_does_not_give(demo: Demo) -> None:
+    account = rbac_usage.ServiceAccount(SYSTEM, "jil-operator")
+    manifests = [
+        m
+        for m in yaml.safe_load_all(
+            demo.target.helm("get", "manifest", "jil-operator", "-n", SYSTEM)
+            + "\n---\n"
+            + demo.target.helm("get", "manifest", demo.node.jurisdiction, "-n", SYSTEM)
+        )
+        if m
+    ]
+    usage = rbac_usage.compare(rbac_usage.rights_of(manifests, account), _log(demo), account)
+    assert not usage.ungranted, usage.text()
+
+
+def test_ac_42_a_second_manager_that_applies_the_same_manifests_twice_sees_no_drift(demo: Demo) -> None:
+    manifests = quickstart.manifests(demo.node, demo.images)
+    for _ in range(2):
+        demo.kubectl(
+            "apply", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-", stdin=manifests
+        )
+    before = demo.get("jilnode", demo.node.name, "-n", demo.node.namespace)
+    time.sleep(3)
+    demo.kubectl("diff", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-", stdin=manifests)
+    after = demo.get("jilnode", demo.node.name, "-n", demo.node.namespace)
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert after["spec"] == before["spec"]
+
+
+def test_helm_test_passes(demo: Demo) -> None:
+    demo.target.helm("test", "jil-operator", "--namespace", SYSTEM, "--timeout", "120s")
+
+
+def test_uninstalled_the_nodes_keep_running_and_reinstalled_the_operator_finds_them(demo: Demo) -> None:
+    pods = {p["metadata"]["uid"] for p in demo.get("pods", "-n", demo.node.namespace)["items"]}
+    height = demo.chain_height()
+    demo.target.helm("uninstall", "jil-operator", "--namespace", SYSTEM, "--wait")
+    demo.until(lambda: demo.chain_height() > height + 2, "the chain to go on without the operator", 60)
+    assert {p["metadata"]["uid"] for p in demo.get("pods", "-n", demo.node.namespace)["items"]} == pods
+    assert demo.record()["bootstrapped"] is True
+    quickstart.install_operator(demo.target, demo.images)
+    demo.until(
+        lambda: demo.get("deployment", "jil-operator", "-n", SYSTEM)["status"].get("readyReplicas") == 1, "the operator", 90
+    )
+    service = demo.child("service", "cache")["metadata"]["uid"]
+    demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)
+    demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work again", 60)
+    assert {p["metadata"]["uid"] for p in demo.get("pods", "-n", demo.node.namespace)["items"]} == pods
