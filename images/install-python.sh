@@ -1,5 +1,6 @@
 # install_python LOCK: puts the wheels of requirements/LOCK into $OUT/site and the package jil into $OUT/app/jil.
-# Sourced by operator/prepare.sh and node/prepare.sh. Needs: OUT, REPO, PYTHON (with pip).
+# Sourced by operator/prepare.sh and node/prepare.sh. Needs: OUT, REPO, PYTHON (with pip); KEEP may name a folder
+# that stays from run to run.
 # Runs on the host, which has an index and its certificates; only wheels that are in the lock with their hash are
 # taken, for the image's Python (Debian 12: 3.11.2) whatever Python the host runs.
 
@@ -28,12 +29,21 @@ for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", open(sys.argv[1], encoding="utf-8
         print(requirement.rstrip() + (" \\" if head.endswith("\\") else ""))
         print(rest, end="")
 PY
-  "${PYTHON:-python3}" -m pip --quiet --disable-pip-version-check install \
-    --target "$OUT/site" --requirement "$OUT/lock.txt" --require-hashes --no-deps --no-compile \
-    --only-binary=:all: --implementation cp --python-version 3.11 "$@"
-  rm -rf "$OUT/site/bin" "$OUT/site/__pycache__" "$OUT/lock.txt"
-  # Tests of the dependencies are no part of an image.
-  find "$OUT/site" -type d -name tests -prune -exec rm -rf {} +
+  # The same lock and the same rules give the same folder: it is kept where the caller keeps things ($KEEP).
+  key=$(cat "$OUT/lock.txt" "$REPO/images/install-python.sh" | sha256sum | cut -c 1-16)
+  kept=${KEEP:-$OUT}/site-$machine-$key
+  if [ ! -d "$kept" ]; then
+    rm -rf "${KEEP:-$OUT}"/site-*
+    "${PYTHON:-python3}" -m pip --quiet --disable-pip-version-check install \
+      --target "$kept.new" --requirement "$OUT/lock.txt" --require-hashes --no-deps --no-compile \
+      --only-binary=:all: --implementation cp --python-version 3.11 "$@"
+    rm -rf "$kept.new/bin"
+    # Tests of the dependencies are no part of an image.
+    find "$kept.new" -type d '(' -name tests -o -name __pycache__ ')' -prune -exec rm -rf {} +
+    mv "$kept.new" "$kept"
+  fi
+  if [ -n "${KEEP:-}" ]; then cp -R "$kept" "$OUT/site"; else mv "$kept" "$OUT/site"; fi
+  rm "$OUT/lock.txt"
   mkdir -p "$OUT/app"
   (cd "$REPO/operator" && find jil -type f ! -name '*.pyc' ! -path '*/__pycache__/*') | while IFS= read -r file; do
     mkdir -p "$OUT/app/$(dirname "$file")"

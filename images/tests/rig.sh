@@ -59,7 +59,7 @@ boot() {
     container=jil-image-test-$$-$(date +%s%N)
     docker run --detach --name "$container" --read-only --user 10001:10001 --cap-drop ALL --network none \
       --security-opt no-new-privileges --volume "$volume:/var/lib/jil" --volume "$etc:/etc/jil:ro" \
-      --volume "$runtime:/run/jil" "$IMAGE" "$@" >/dev/null
+      --volume "$runtime:/run/jil" --tmpfs /tmp:exec,mode=1777 "$IMAGE" "$@" >/dev/null
   else
     setsid sh -c 'exec "$@"' - "$here/as-owner" "$owner" \
       env "JIL_VOLUME=$volume" "JIL_ETC=$etc" "JIL_RUNTIME=$runtime" "$entrypoint" "$@" >"$log" 2>&1 &

@@ -2,11 +2,30 @@
 # Tries the entrypoints of the operands for real: `sh images/tests/run.sh [database|cache|broker-kafka]...`
 #
 # With IMAGES=<images.json of `python -m testbed images`> and a Docker engine: in the built images, as the cluster runs
-# them. Without: with this machine's PostgreSQL 15, Redis, Java 17 and flock, as a user that is not root.
+# them; REGISTRY=<host:port> where the engine knows the registry by another name. Then every image is also asked for
+# its version. Without: with this machine's PostgreSQL 15, Redis, Java 17 and flock, as a user that is not root.
 # What cannot be tried is named and makes the run fail.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 failed=''
+
+# The version of every image, told by the image itself under the pods' restrictions.
+versions() {
+  for name in broker-kafka cache database node operator validator; do
+    prerequisites "$name" || return 1
+    case $name in
+      node | operator) set -- "$IMAGE" python -c 'import jil; print("jil", jil.__version__)' ;;
+      validator) set -- "$IMAGE" jil-validator version ;;
+      *) set -- "$IMAGE" version ;;
+    esac
+    told=$(docker run --rm --read-only --user 10001:10001 --cap-drop ALL --network none \
+      --security-opt no-new-privileges "$@") || {
+      echo "$name: cannot tell its version"
+      return 1
+    }
+    echo "ok  $name: $told"
+  done
+}
 
 need() { # need TEST COMMAND PACKAGE
   command -v "$2" >/dev/null 2>&1 || {
@@ -22,6 +41,8 @@ prerequisites() {
       echo "$1: cannot be tried, $IMAGES does not name it"
       return 1
     }
+    # The cluster's name of the registry may mean nothing to the engine: REGISTRY is the engine's.
+    [ -z "${REGISTRY:-}" ] || IMAGE=$REGISTRY/${IMAGE#*/}
     export IMAGE
     return 0
   fi
@@ -50,6 +71,7 @@ for name; do
     failed="$failed $name"
   fi
 done
+[ -z "${IMAGES:-}" ] || versions || failed="$failed versions"
 [ -z "$failed" ] || {
   echo "images: failed:$failed"
   exit 1
