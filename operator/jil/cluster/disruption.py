@@ -167,7 +167,7 @@ class Gate:
         )
         height = self._height(facts)
         if not isinstance(verdict, Allow):
-            await self._store.write(stored, _with_baseline(ledger, verdict, height))
+            await self._store.write(stored, _with_baseline(ledger, height))
             return self._refuse(disruption, verdict)
         if not await self._unchanged(disruption):
             return self._refuse(disruption, _changed(disruption))
@@ -364,10 +364,10 @@ def _changed(disruption: Disruption) -> Deny:
     )
 
 
-def _with_baseline(ledger: Ledger, verdict: Deny | Impossible, height: int | None) -> Ledger:
+def _with_baseline(ledger: Ledger, height: int | None) -> Ledger:
     """A step at an unknown height is pinned to the first height that is seen afterwards: M blocks count from there."""
     step = ledger.last_step
-    if step is None or step.height is not None or height is None or verdict.reason != DenyReason.CHAIN_NOT_ADVANCED:
+    if step is None or step.height is not None or height is None:
         return ledger
     return ledger.stepped(step.grant, height)
 

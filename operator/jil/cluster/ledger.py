@@ -31,8 +31,8 @@ KEY: Final = "ledger"
 #: Closed grants that are kept; older ones are in the audit log.
 CLOSED_MAX: Final = 200
 
-#: Characters kept of free text, so that the ledger stays far below the size that a ConfigMap may have (1 MiB).
-REASON_MAX: Final = 300
+#: Characters kept of a free text: 100 open and 200 closed grants stay below the 1 MiB of a ConfigMap in any script.
+REASON_MAX: Final = 200
 
 
 class LedgerMissingError(Exception):
@@ -263,7 +263,7 @@ class LedgerStore:
 
 
 def _text(ledger: Ledger) -> str:
-    return json.dumps(ledger.wire(), separators=(",", ":"))
+    return json.dumps(ledger.wire(), separators=(",", ":"), ensure_ascii=False)
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -202,8 +202,8 @@ class Leaders(RuleBasedStateMachine):
 
 TestI2LeadersThatPauseAndLedgersThatAreLost = Leaders.TestCase
 TestI2LeadersThatPauseAndLedgersThatAreLost.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
+    max_examples=50,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

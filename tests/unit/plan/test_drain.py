@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from jil.plan.acts import Act
 from jil.plan.drain import LEAVING_TAINTS, leaving, plan_drain
 from jil.plan.podview import PodView

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import pytest
+
 from jil.api.record import PermitMode
 from jil.plan.chain import Silence
 from jil.plan.permit import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from jil.plan.quorum import QuorumPolicy, default_reserve, tolerable
 from jil.plan.verdict import Allow, Basis, Deny, DenyReason, Impossible, ImpossibleReason
-
 from tests.unit.plan.network import address, ask, equal, network
 
 SIZES = range(1, 51)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from jil.plan.acts import VALIDATOR, Act, stops_a_validator
-from jil.plan.chain import Commit, ReadingPolicy
+from jil.plan.chain import DEFAULT_READING_POLICY, Commit, ReadingPolicy, silence
 from jil.plan.quorum import REPAIRS, LastStep, QuorumPolicy, decide
 from jil.plan.verdict import Allow, Basis, Deny, DenyReason, Impossible, ImpossibleReason
 from jil.plan.voting import NO_CONSENSUS_KEY, Member, PodState, Subject
-
-from tests.unit.plan.network import HEIGHT, NOW, K, address, ask, commits, equal, network, reading, subject
+from tests.unit.plan.network import CHAIN, HEIGHT, NOW, K, address, ask, commits, equal, network, reading, subject
 
 TEN = equal(10)  # f = 3, reserve 1: two may be away
 TARGET = address(0)
@@ -107,7 +107,8 @@ BROKEN = {
     "a power of zero": {"powers": {**TEN, address(3): 0}},
     "too few commits": {"commits": commits(TEN, count=K - 1)},
     "no commits": {"commits": ()},
-    "a gap in the commits": {"commits": commits(TEN)[:4] + commits(TEN, count=K + 6)[:6]},
+    "a gap in the commits": {"commits": commits(TEN, count=K + 1)[:4] + commits(TEN, count=K + 1)[5:]},
+    "commits in another order": {"commits": commits(TEN)[-2::-1] + commits(TEN)[-1:]},
     "old commits": {"commits": commits(TEN, top=HEIGHT - 2)},
     "commits from the future": {"commits": commits(TEN, top=HEIGHT + 1)},
 }
@@ -337,6 +338,20 @@ def test_i3_a_silent_key_may_be_repaired_on_a_chain_that_has_halted() -> None:
 def test_i2_a_key_is_not_silent_on_less_than_the_word_of_two_peers_about_k_blocks(readings: Any) -> None:
     facts = network(TEN, readings=readings)
     assert not isinstance(ask(TARGET, facts, act=Act.DELETE_POD, planned=BROKEN_NETWORK[1:]), Allow)
+
+
+@pytest.mark.parametrize("stale", [(), ("a",), ("b",), ("a", "b")])
+def test_i1_silence_is_that_of_an_advancing_chain_only_when_every_peer_sees_young_blocks(
+    stale: tuple[str, ...],
+) -> None:
+    readings = [
+        reading(TEN, source, silent=[TARGET], block_time_ms=NOW - (60_000 if source in stale else 1_000))
+        for source in "ab"
+    ]
+    proof = silence(TARGET, readings, chain_id=CHAIN, policy=DEFAULT_READING_POLICY, now_ms=NOW)
+    assert proof is not None
+    assert proof.advancing is (stale == ())
+    assert (proof.sources, proof.blocks) == (frozenset("ab"), K)
 
 
 def test_i2_silence_in_blocks_older_than_what_was_seen_before_is_no_proof() -> None:

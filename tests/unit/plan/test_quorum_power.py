@@ -8,10 +8,10 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from jil.plan.quorum import QuorumPolicy, default_reserve, tolerable
 from jil.plan.verdict import Allow, Basis, Deny, Impossible, ImpossibleReason
 from jil.plan.voting import NetworkFacts
-
 from tests.unit.plan.network import address, ask, network, reading
 
 powers_of = st.lists(st.integers(1, 1_000_000_000) | st.integers(1, 12), min_size=1, max_size=30)
@@ -55,7 +55,7 @@ def present_after(facts: NetworkFacts, target: str, planned: frozenset[str]) -> 
     return worst
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_i2_nothing_is_ever_allowed_that_leaves_two_thirds_or_less(case) -> None:
     facts, target, planned, policy = case
@@ -70,7 +70,7 @@ def test_i2_nothing_is_ever_allowed_that_leaves_two_thirds_or_less(case) -> None
         assert 3 * (present - reserve) > 2 * total, "the reserve must be on top of quorum"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_i2_what_fits_is_not_refused(case) -> None:
     facts, target, planned, policy = case
@@ -84,7 +84,7 @@ def test_i2_what_fits_is_not_refused(case) -> None:
         assert 3 * (present - reserve) <= 2 * total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases(), st.data())
 def test_i2_more_away_never_turns_a_no_into_a_yes(case, data: st.DataObject) -> None:
     facts, target, planned, policy = case
@@ -115,7 +115,7 @@ def test_i2_more_away_never_turns_a_no_into_a_yes(case, data: st.DataObject) -> 
             assert not isinstance(after, Allow)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases(), st.data())
 def test_i2_unknown_is_never_better_than_signing(case, data: st.DataObject) -> None:
     facts, target, planned, policy = case
