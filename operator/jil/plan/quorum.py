@@ -11,8 +11,9 @@ counted in whole validators (see ``default_reserve``); a setting can change the 
 What costs power, and what an answer needs when no chain can be read:
 
 - only the acts that end a validator's pod cost power (``acts.stops_a_validator``); everything else is allowed;
-- a validator's power is 0 only when enough readings agree that its key is not in the set, or when its record says that
-  no consensus key was ever made (``NO_CONSENSUS_KEY``). That a spec does not call it a founder proves nothing;
+- a validator's power is 0 only when enough readings of a living chain agree that its key is not in the set, or when
+  its record says that no consensus key was ever made (``NO_CONSENSUS_KEY``). That a spec does not call it a founder
+  proves nothing;
 - a network of 1 to 3 members with ``allow_halt`` may always stop: there nothing is promised;
 - everything else needs readings of at least two nodes. Unreachable is away; it is never permission.
 
@@ -118,7 +119,9 @@ def decide(
     good = chain.usable(facts.readings, facts.chain_id, policy.readings, now_ms)
     heard = chain.sources(good)
     enough = len(heard) >= policy.readings.sources
-    if subject.address is not None and enough and not facts.in_the_set(subject.address):
+    # Nodes that are cut off agree on an old set: only young blocks prove that a key is in no set *now*.
+    current = enough and all(chain.advancing(reading, policy.readings, now_ms) for reading in good)
+    if subject.address is not None and current and not facts.in_the_set(subject.address):
         return Allow(
             Basis.NO_POWER, f"the key of {subject.name} is not in the validator set, says each of {len(heard)} nodes"
         )

@@ -54,6 +54,7 @@ def test_i2_a_full_node_costs_nothing_once_two_nodes_say_that_its_key_is_not_in_
         {"readings": (reading(TEN, "reader-a"),)},
         {"readings": (reading(TEN, "reader-a"), reading(TEN, "reader-a"))},
         {"joining": {address(77): 5}},
+        {"readings": tuple(reading(TEN, source, block_time_ms=NOW - 60_000) for source in ("reader-a", "reader-b"))},
         {
             "readings": (
                 reading(TEN, "reader-a"),
