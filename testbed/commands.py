@@ -6,10 +6,11 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 import threading
 
-from testbed import binaries, cluster, engine, images, provision, registry, virtualenv
+from testbed import binaries, cluster, engine, images, processes, provision, registry, virtualenv
 from testbed.controlplane import ControlPlane
 from testbed.errors import BedError
 
@@ -17,6 +18,8 @@ from testbed.errors import BedError
 def main(arguments: list[str]) -> int:
     """Run one command; returns the process's exit status."""
     options = _parser().parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
     try:
         options.action(options)
     except BedError as problem:
@@ -26,6 +29,12 @@ def main(arguments: list[str]) -> int:
         print("testbed: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _interrupted(*_: object) -> None:
+    """Builds run in sessions of their own and in threads: end them too, and then this process."""
+    processes.interrupt()
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,10 @@ from testbed.errors import BedError
 
 _TAIL = 4000
 """Characters of a failed command's output that an error shows."""
+
+_running: set[int] = set()
+"""Leaders of the process groups that run() waits for, in any thread."""
+_interrupted = threading.Event()
 
 
 def run(
@@ -33,6 +39,8 @@ def run(
     """
     words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
+    if _interrupted.is_set():
+        raise BedError(f"interrupted before '{_short(words)}'")
     sink = log.open("ab") if log else None
     try:
         # A session of its own, so that a command past its deadline is ended with everything it started.
@@ -47,6 +55,7 @@ def run(
             errors="replace",
             start_new_session=True,
         ) as child:
+            _running.add(child.pid)
             try:
                 out, err = child.communicate(stdin, timeout=timeout_s)
             except BaseException as problem:
@@ -56,6 +65,8 @@ def run(
                     where = f"; its output is in {log}" if log else ""
                     raise BedError(f"'{_short(words)}' did not end within {timeout_s:.0f} s{where}") from None
                 raise
+            finally:
+                _running.discard(child.pid)
     except FileNotFoundError:
         raise BedError(
             f"the program '{words[0]}' is not there; `python3 -m testbed doctor` lists what is missing"
@@ -68,6 +79,14 @@ def run(
         where = f" (whole output: {log})" if log else ""
         raise BedError(f"'{_short(words)}' failed with status {child.returncode}{where}:\n{text.strip()}")
     return out or ""
+
+
+def interrupt() -> None:
+    """End every command that run() is waiting for, with all it started, and let none begin: the process is to end."""
+    _interrupted.set()
+    for leader in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGTERM)
 
 
 def succeeds(command: Sequence[str | Path], *, timeout_s: float = 30.0, env: Mapping[str, str] | None = None) -> bool:
