@@ -129,6 +129,26 @@ func TestRefusalMatrix(t *testing.T) {
 	}
 }
 
+func TestNoChangedOrMissingByteOfASignedTransactionIsAccepted(t *testing.T) {
+	c := newChain(t, 3)
+	good := c.signed(power(newKey("new"), 10), 3) // all three are needed
+	for i := range good {
+		for _, flip := range []byte{0x01, 0x20, 0x80} {
+			bad := bytes.Clone(good)
+			bad[i] ^= flip
+			if code := c.check(bad); code == CodeOK {
+				t.Fatalf("accepted with byte %d changed: %s", i, bad)
+			}
+		}
+		if code := c.check(append(good[:i:i], good[i+1:]...)); code == CodeOK {
+			t.Fatalf("accepted without byte %d", i)
+		}
+	}
+	if code := c.check(good); code != CodeOK {
+		t.Fatalf("the unchanged one: code %d", code)
+	}
+}
+
 func TestTheSameTransactionTwiceInOneBlockCountsOnce(t *testing.T) {
 	c := newChain(t, 4)
 	raw := c.signed(haltAction(), 4)
