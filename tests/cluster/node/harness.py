@@ -121,7 +121,7 @@ class Program:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def until(self, path: str, status: int = 200, *, seconds: float = 30) -> dict[str, Any] | str:
+    async def until(self, path: str, status: int = 200, *, seconds: float = 90) -> dict[str, Any] | str:
         """Wait until GET ``path`` answers ``status``; its body."""
         deadline = time.monotonic() + seconds
         seen: object = None
@@ -141,7 +141,7 @@ class Program:
                 await asyncio.sleep(0.05)
         raise AssertionError(f"GET {path} does not answer {status} within {seconds} s, last: {seen}")
 
-    def end(self, *, seconds: float = 20) -> tuple[int, str, str]:
+    def end(self, *, seconds: float = 60) -> tuple[int, str, str]:
         """Exit code, standard output and error of a program that ends (by itself, or after a signal)."""
         code = self.process.wait(timeout=seconds)
         self._out.seek(0)

@@ -102,7 +102,7 @@ class Server:
         return self.root / "log"
 
     def start(self) -> None:
-        """Start and wait until it accepts connections."""
+        """Start and wait until it serves."""
         become = ["setpriv", f"--reuid={ORDINARY_UID}", f"--regid={ORDINARY_UID}", "--clear-groups"]
         command = [*(become if os.geteuid() == 0 else []), "sh", str(self._entrypoint)]
         environment = {
@@ -121,10 +121,21 @@ class Server:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"{self.name} does not start: {self.log.read_text()[-3000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            if self._answers():
                 return
             time.sleep(0.05)
         raise RuntimeError(f"{self.name} does not answer after 60 s: {self.log.read_text()[-3000:]}")
+
+    def _answers(self) -> bool:
+        if self.name == "database":
+            # A port that is open is not enough: the server may still be starting up, and refuse.
+            command = [f"{POSTGRESQL_BIN}/pg_isready", "-q", "-t", "5", "-h", f"{self.root}/run", "-p", str(self.port)]
+            return subprocess.run(command, env={}, timeout=30).returncode == 0
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5):
+                return True
+        except OSError:
+            return False
 
     def signal(self, number: int) -> None:
         """Send to the server and its children: PostgreSQL gives every one of them a process group of its own."""

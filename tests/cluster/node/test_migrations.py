@@ -93,7 +93,7 @@ def test_a_migration_does_not_queue_behind_a_long_transaction(
         started = time.monotonic()
         with pytest.raises(sqlalchemy.exc.OperationalError, match="lock timeout"):
             upgrade(databases.app)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 async def test_the_program_waits_for_a_database_that_is_not_there_yet(databases: Databases) -> None:

@@ -135,7 +135,7 @@ async def test_a_cache_that_was_emptied_is_filled_again_from_the_topic(
         redis = client(cache, timeout=2.0)
         await redis.flushall()
         await redis.aclose()
-        for _ in range(100):
+        for _ in range(400):
             if await rate_of(http) is not None:
                 break
             await asyncio.sleep(0.05)
@@ -184,10 +184,7 @@ async def test_a_path_that_names_no_pair_is_refused(cache: CacheSettings) -> Non
         assert "capital letters" in (await response.json(content_type=None))["remedy"]
 
 
-async def test_without_the_broker_nothing_is_quoted_and_known_rates_are_still_answered(
-    cache: CacheSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topics, "DELIVERY_SECONDS", 1.0)
+async def test_without_the_broker_nothing_is_quoted_and_known_rates_are_still_answered(cache: CacheSettings) -> None:
     broker = MockBroker(TOPIC)
     async with rate_service(cache, broker.settings) as http:
         await quote(http)

@@ -38,7 +38,10 @@ async def one_after_another(client: Client, orders: Sequence[tuple[str, str, int
 
 async def test_two_hundred_random_transfers_keep_the_sum_and_no_balance_falls_below_zero(databases: Databases) -> None:
     draw = random.Random(7)
-    orders = [(*draw.sample(ACCOUNTS, 2), draw.randint(1, 120), f"k{number}") for number in range(200)]
+    orders: list[tuple[str, str, int, str]] = []
+    for number in range(200):
+        debit, credit = draw.sample(ACCOUNTS, 2)
+        orders.append((debit, credit, draw.randint(1, 120), f"k{number}"))
     async with transfer_service(databases.app) as one, transfer_service(databases.app) as other:
         for account in ACCOUNTS:
             await open_account(one, account, 100)
@@ -117,7 +120,7 @@ async def test_a_transaction_that_is_killed_leaves_no_gap_in_the_sequence(databa
 
 async def _until_somebody_waits_for_the_outbox(databases: Databases) -> None:
     with databases.superuser() as connection:
-        for _ in range(200):
+        for _ in range(1000):
             row = connection.execute(
                 "SELECT count(*) FROM pg_locks WHERE relation = 'events.outbox'::regclass AND NOT granted"
             ).fetchone()

@@ -94,7 +94,7 @@ def test_no_decision_makes_or_loses_money_or_breaks_a_bound(
 def test_the_digest_is_the_same_for_every_spelling_and_another_for_every_other_request() -> None:
     text = '{"to": "b", "amount": 10, "idempotencyKey": "other", "from": "a"}'
     assert TransferRequest.model_validate_json(text).digest() == request().digest()
-    others = [request(11), request(currency="CHF"), request(**{"to": "c"}), request(**{"from": "c"})]
+    others = [request(11), request(currency="CHF"), request(10, **{"to": "c"}), request(10, **{"from": "c"})]
     assert len({request().digest(), *(other.digest() for other in others)}) == 5
 
 
