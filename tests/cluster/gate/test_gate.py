@@ -241,6 +241,7 @@ async def test_i8_killed_after_any_write_the_next_leader_finishes_with_one_act(n
     except Crash:
         died = True
     assert died
+    await network.settled(0)  # if the pod was deleted, its successor is there
     second, client = network.gate(2), network.client()
     network.height += 20
     if (await client.get(kinds.POD, network.pod(0), network.namespace))["metadata"]["uid"] == uid:
