@@ -106,6 +106,8 @@ class GrantRequired(Exception):
 #: All that the server says when an operation of a JSON patch fails. Ours are computed from one version and begin with a
 #: ``test`` of it, so an operation that fails means that the object has moved on: what a 409 means.
 _PATCH_DOES_NOT_FIT = "the server rejected our request due to an error in our request"
+#: Server-side apply of a field that the schema does not have is answered with a 500, though trying again never helps.
+_NOT_IN_SCHEMA = "failed to create typed patch object"
 #: A merge patch with the UID of an object that was replaced by another of the same name.
 _OTHER_UID = "metadata.uid: Invalid value"
 
@@ -149,6 +151,8 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
         retry_after = float(details["retryAfterSeconds"])
     if code == 422 and (_PATCH_DOES_NOT_FIT in message or _OTHER_UID in message):
         type_: type[ApiError] = Conflict
+    elif code == 500 and _NOT_IN_SCHEMA in message:
+        type_ = Invalid
     else:
         type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
     return type_(method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after)

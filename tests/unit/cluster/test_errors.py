@@ -51,6 +51,13 @@ def test_another_uid_under_the_same_name_is_a_conflict() -> None:
     )
 
 
+def test_an_apply_with_an_unknown_field_is_invalid_although_the_server_calls_it_its_own_error() -> None:
+    message = (
+        "failed to create typed patch object (x/y; apps/v1, Kind=Deployment): .spec.z: field not declared in schema"
+    )
+    assert isinstance(errors.from_status("PATCH", "/x", 500, {"message": message}, None), errors.Invalid)
+
+
 def test_retry_after_comes_from_the_header_or_the_body() -> None:
     status = {"reason": "TooManyRequests", "details": {"retryAfterSeconds": 7}}
     assert errors.from_status("GET", "/x", 429, status, None).retry_after == 7.0

@@ -1,0 +1,143 @@
+"""Two real operator processes and one Lease: who writes, seen from the API server's audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from jil.api import kinds
+from testbed.controlplane import ControlPlane
+from tests.cluster.engine.rig import Process, get, holder, make_intent, make_lease, moment, until, writes
+
+Start = Callable[..., Process]
+#: Quicker terms where the test is not about how long a take-over takes.
+QUICK = {"JIL_LEASE_DURATION": "9", "JIL_LEASE_RENEW_DEADLINE": "6", "JIL_LEASE_RETRY": "1.5"}
+
+
+@pytest.fixture
+def start(control_plane: ControlPlane, namespace: str) -> Iterator[Start]:
+    """Starts operator processes by name; each is a user of its own for the audit log."""
+    make_lease(control_plane, namespace)
+    started: list[Process] = []
+
+    def begin(name: str, **environ: str) -> Process:
+        process = Process(control_plane, namespace, f"{name}-{namespace}", **environ)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.end()
+
+
+async def pair(control_plane: ControlPlane, namespace: str, start: Start, **environ: str) -> tuple[Process, Process]:
+    """A leader that writes ten times a second, and a standby that is ready to take over."""
+    make_intent(control_plane, namespace, "beat", beat="yes")
+    first = start("first", **environ)
+    await until("the first leads", first.leads, 60)
+    await until("the first writes", lambda: writer(control_plane, namespace).startswith(first.user), 30)
+    second = start("second", **environ)
+    await until("the second is up", lambda: any("store is full" in line["message"] for line in second.lines()), 60)
+    return first, second
+
+
+def beat(control_plane: ControlPlane, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = get(control_plane, kinds.CONFIG_MAP, namespace, "beat")["data"]
+    return found
+
+
+def writer(control_plane: ControlPlane, namespace: str) -> str:
+    return str(beat(control_plane, namespace).get("writer", ""))
+
+
+async def test_a_killed_leader_is_replaced_in_less_than_20_seconds(
+    control_plane: ControlPlane, namespace: str, start: Start
+) -> None:
+    first, second = await pair(control_plane, namespace, start)
+    fencing = int(beat(control_plane, namespace)["fencing"])
+    first.signal(signal.SIGKILL)
+    took = await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 40)
+    assert took < 20
+    assert int(beat(control_plane, namespace)["fencing"]) > fencing
+
+
+async def test_i2_a_leader_that_was_stopped_and_goes_on_writes_nothing(
+    control_plane: ControlPlane, namespace: str, start: Start
+) -> None:
+    first, second = await pair(control_plane, namespace, start)
+    since = control_plane.audit_position()
+    first.signal(signal.SIGSTOP)
+    took = await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 40)
+    assert took < 20
+    resumed = time.time()
+    first.signal(signal.SIGCONT)
+    await asyncio.sleep(6)
+    assert first.child.poll() is None, first.output()
+    assert second.leads()
+    late = [
+        entry
+        for entry in writes(control_plane, since, namespace=namespace, user=first.user)
+        if moment(entry) >= resumed
+    ]
+    assert late == [], "the deposed leader wrote"
+    assert any("not leading any more" in line["message"] for line in first.lines())
+
+
+async def test_a_leader_that_was_stopped_only_briefly_goes_on_leading(
+    control_plane: ControlPlane, namespace: str, start: Start
+) -> None:
+    first, second = await pair(control_plane, namespace, start)
+    held = holder(control_plane, namespace)
+    for _ in range(5):
+        first.signal(signal.SIGSTOP)
+        await asyncio.sleep(1)
+        first.signal(signal.SIGCONT)
+        await asyncio.sleep(1)
+    since = control_plane.audit_position()
+    await asyncio.sleep(4)
+    assert holder(control_plane, namespace) == held
+    assert writes(control_plane, since, namespace=namespace, user=first.user) != []
+    assert writes(control_plane, since, namespace=namespace, user=second.user) == []
+
+
+async def test_an_orderly_end_gives_the_lease_back_last_and_the_other_takes_over_at_once(
+    control_plane: ControlPlane, namespace: str, start: Start
+) -> None:
+    first, second = await pair(control_plane, namespace, start)
+    since = control_plane.audit_position()
+    first.signal(signal.SIGTERM)
+    took = await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 20)
+    assert took < 5
+    await until("the first has ended", lambda: first.child.poll() is not None, 20)
+    assert first.child.returncode == 0, first.output()
+    last = max(moment(entry) for entry in writes(control_plane, since, namespace=namespace, user=first.user))
+    begun = min(moment(entry) for entry in writes(control_plane, since, namespace=namespace, user=second.user))
+    assert last < begun
+
+
+async def test_i2_at_no_time_do_two_processes_write(control_plane: ControlPlane, namespace: str, start: Start) -> None:
+    """Leaders are stopped, resumed and replaced; in the audit log each one's writes form one block per term.
+
+    The first, deposed while it was stopped, stands for election again in the same process.
+    """
+    first, second = await pair(control_plane, namespace, start, **QUICK)
+    since = control_plane.audit_position()
+    first.signal(signal.SIGSTOP)
+    await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 40)
+    second.signal(signal.SIGSTOP)
+    first.signal(signal.SIGCONT)
+    await until("the first writes", lambda: writer(control_plane, namespace).startswith(first.user), 40)
+    second.signal(signal.SIGCONT)
+    await asyncio.sleep(3)
+    fencing: list[int] = []
+    for entry in writes(control_plane, since, namespace=namespace):
+        number = int(entry["requestObject"]["data"]["fencing"])
+        if not fencing or fencing[-1] != number:
+            fencing.append(number)
+    assert len(fencing) == 3
+    assert fencing == sorted(fencing), "a write of an earlier term came after one of a later term"

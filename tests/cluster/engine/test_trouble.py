@@ -1,0 +1,233 @@
+"""Trouble between operator and API server: nothing is lost for longer than it takes, and nothing needs a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from jil.api import kinds
+from jil.cluster.access import Access, from_kubeconfig
+from jil.controller.queue import Key
+from jil.controller.runtime import Runtime
+from jil.controller.watch import ERROR_BACKOFFS
+from testbed.apiclient import ApiClient
+from testbed.controlplane import ControlPlane
+from tests.cluster.engine.proxy import Proxy, error_line
+from tests.cluster.engine.rig import get, make_intent, make_lease, operator, until
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+@pytest.fixture
+def proxy(control_plane: ControlPlane) -> Iterator[Proxy]:
+    with Proxy(control_plane) as running:
+        yield running
+
+
+def child(control_plane: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
+    return get(control_plane, kinds.STATEFUL_SET, namespace, name)
+
+
+async def livez(runtime: Runtime) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{runtime.server.port}/livez") as response,
+    ):
+        return response.status, await response.text()
+
+
+async def test_a_missed_event_is_found_by_the_sweep_and_so_is_a_missed_deletion(
+    control_plane: ControlPlane, namespace: str, proxy: Proxy
+) -> None:
+    make_lease(control_plane, namespace)
+    make_intent(control_plane, namespace, "before")
+    async with operator(namespace, Access(proxy.url), sweep=2.0, sweep_grace=0.5) as (runtime, _):
+        await until("the first child", lambda: child(control_plane, namespace, "before"))
+        proxy.mute = True
+        make_intent(control_plane, namespace, "missed")
+        took = await until("the sweep finds it", lambda: child(control_plane, namespace, "missed"), 20)
+        assert took < 10
+        missed = runtime.metrics.sweep_missed.labels("ConfigMap")._value
+        await until("it is counted", lambda: missed.get() >= 1, 10)
+        control_plane.admin.delete(kinds.CONFIG_MAP.path(namespace=namespace, name="before"))
+        await until("the ghost is gone", lambda: runtime.store.get(kinds.CONFIG_MAP, namespace, "before") is None, 20)
+        assert runtime.metrics.sweep_ghosts.labels("ConfigMap")._value.get() >= 1
+        proxy.mute = False
+
+
+async def test_cut_watches_are_opened_again(control_plane: ControlPlane, namespace: str, proxy: Proxy) -> None:
+    make_lease(control_plane, namespace)
+    async with operator(namespace, Access(proxy.url)) as (_, running):
+        for number in range(3):
+            proxy.cut()
+            make_intent(control_plane, namespace, f"n{number}")
+            took = await until("the event comes", lambda n=number: child(control_plane, namespace, f"n{n}"), 20)  # type: ignore[misc]
+            assert took < 10
+        assert not running.done()
+
+
+async def test_410_gone_is_followed_by_a_new_list_and_deletions_meanwhile_by_the_sweep(
+    control_plane: ControlPlane, namespace: str, proxy: Proxy
+) -> None:
+    make_lease(control_plane, namespace)
+    make_intent(control_plane, namespace, "ghost")
+    async with operator(namespace, Access(proxy.url), sweep=3.0, sweep_grace=0.5) as (runtime, running):
+        await until("the first child", lambda: child(control_plane, namespace, "ghost"))
+        proxy.mute = True
+        control_plane.admin.delete(kinds.CONFIG_MAP.path(namespace=namespace, name="ghost"))
+        make_intent(control_plane, namespace, "after")
+        proxy.say_once("configmaps", error_line(410))
+        proxy.cut()
+        proxy.mute = False
+        await until("the new list", lambda: child(control_plane, namespace, "after"), 20)
+        await until("the sweep", lambda: runtime.store.get(kinds.CONFIG_MAP, namespace, "ghost") is None, 20)
+        assert not running.done()
+
+
+@pytest.mark.parametrize("code", [429, 500])
+async def test_an_api_server_that_answers_429_or_500_for_a_while_is_waited_out(
+    control_plane: ControlPlane, namespace: str, proxy: Proxy, code: int
+) -> None:
+    make_lease(control_plane, namespace)
+    async with operator(namespace, Access(proxy.url)) as (runtime, running):
+        first = runtime.elector.fencing
+        proxy.fault = lambda method, path: code
+        proxy.cut()
+        make_intent(control_plane, namespace, "during")
+        await until("leadership ends", lambda: not runtime.elector.leading, 30)
+        await asyncio.sleep(8)
+        assert not running.done()
+        assert (await livez(runtime))[0] == 200, "a restart would not help"
+        proxy.fault = lambda method, path: None
+        await until("leadership is back", lambda: runtime.elector.leading, 30)
+        await until("what happened meanwhile is done", lambda: child(control_plane, namespace, "during"), 60)
+        assert runtime.elector.fencing > first
+        assert not running.done()
+
+
+def test_the_watch_endures_half_an_hour_of_errors() -> None:
+    assert sum(ERROR_BACKOFFS) > 1800
+
+
+async def test_writes_alone_that_fail_are_tried_again_with_back_off(
+    control_plane: ControlPlane, namespace: str, proxy: Proxy
+) -> None:
+    make_lease(control_plane, namespace)
+    async with operator(namespace, Access(proxy.url)) as (runtime, _):
+        proxy.fault = lambda method, path: 500 if method == "PATCH" else None
+        make_intent(control_plane, namespace, "one")
+        failed = runtime.metrics.reconciles.labels("ConfigMap", "dependency")._value
+        await until("it fails a few times", lambda: failed.get() >= 3)
+        assert runtime.queue.failures(Key("ConfigMap", namespace, "one")) >= 3
+        tries = sum(method == "PATCH" for method, _ in proxy.requests)
+        assert tries < 12, "back-off, not a storm"
+        proxy.fault = lambda method, path: None
+        await until("it succeeds", lambda: child(control_plane, namespace, "one"))
+
+
+async def test_a_deaf_watch_makes_livez_fail(control_plane: ControlPlane, namespace: str, proxy: Proxy) -> None:
+    make_lease(control_plane, namespace)
+    async with operator(namespace, Access(proxy.url), heartbeat_limit=6.0) as (runtime, _):
+        await asyncio.sleep(3)
+        assert (await livez(runtime))[0] == 200
+        proxy.mute = True
+        await until("the watchdog barks", lambda: runtime._watchdog.problems(), 30)
+        status, text = await livez(runtime)
+        assert status == 503
+        assert "watch is deaf" in text
+        proxy.mute = False
+        await until("it is quiet again", lambda: not runtime._watchdog.problems(), 30)
+
+
+async def test_an_end_of_kopf_ends_the_process_with_an_error(
+    control_plane: ControlPlane, namespace: str, proxy: Proxy
+) -> None:
+    make_lease(control_plane, namespace)
+    async with operator(namespace, Access(proxy.url)) as (runtime, running):
+        proxy.say_once("configmaps", error_line(500))
+        proxy.cut()
+        await until("the operator ends", running.done, 60)
+        assert running.result() == 1
+        assert runtime.metrics.watch_exits._value.get() == 1
+
+
+async def test_rights_taken_away_and_given_back_need_no_restart(control_plane: ControlPlane, namespace: str) -> None:
+    make_lease(control_plane, namespace)
+    admin = control_plane.admin
+    user = f"limited-{namespace}"
+    _grant(admin, namespace, user)
+    way_in = from_kubeconfig(control_plane.kubeconfig_for_user(user))
+    async with operator(namespace, way_in) as (runtime, running):
+        make_intent(control_plane, namespace, "one")
+        await until("it works", lambda: child(control_plane, namespace, "one"))
+        admin.delete(f"{RBAC}/namespaces/{namespace}/rolebindings/limited")
+        make_intent(control_plane, namespace, "two")
+        await until("leadership ends: the Lease may not be renewed", lambda: not runtime.elector.leading, 40)
+        await asyncio.sleep(3)
+        assert not child(control_plane, namespace, "two")
+        assert not running.done()
+        _bind(admin, namespace, user)
+        await until("it works again", lambda: child(control_plane, namespace, "two"), 60)
+        assert not running.done()
+
+
+async def test_rights_on_children_alone_taken_away_are_counted_and_waited_for(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    make_lease(control_plane, namespace)
+    admin, user = control_plane.admin, f"readonly-{namespace}"
+    _grant(admin, namespace, user, children=["get", "list", "watch"])
+    way_in = from_kubeconfig(control_plane.kubeconfig_for_user(user))
+    async with operator(namespace, way_in) as (runtime, _):
+        make_intent(control_plane, namespace, "one")
+        forbidden = runtime.metrics.reconciles.labels("ConfigMap", "forbidden")._value
+        await until("it is refused", lambda: forbidden.get() >= 2)
+        assert runtime.elector.leading
+        admin.delete(f"{RBAC}/namespaces/{namespace}/roles/limited")
+        admin.create(f"{RBAC}/namespaces/{namespace}/roles", _role(["*"]))
+        await until("it works", lambda: child(control_plane, namespace, "one"))
+
+
+async def test_an_api_server_that_restarts_is_found_again() -> None:
+    """A control plane of its own: it is stopped, stays away, and comes back at the same address."""
+    with ControlPlane() as mine:
+        namespace = "restarted"
+        mine.admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        make_lease(mine, namespace)
+        make_intent(mine, namespace, "before")
+        async with operator(namespace, mine.kubeconfig) as (runtime, running):
+            await until("the first child", lambda: child(mine, namespace, "before"))
+            await asyncio.to_thread(mine.restart_apiserver, None, 15.0)
+            make_intent(mine, namespace, "after")
+            await until("it works again", lambda: child(mine, namespace, "after"), 60)
+            assert runtime.elector.leading
+            assert not running.done()
+
+
+def _role(children: list[str]) -> dict[str, Any]:
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": ["apps"], "resources": ["statefulsets", "deployments"], "verbs": children},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "update"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+    ]
+    return {"metadata": {"name": "limited"}, "rules": rules}
+
+
+def _grant(admin: ApiClient, namespace: str, user: str, children: list[str] | None = None) -> None:
+    admin.create(f"{RBAC}/namespaces/{namespace}/roles", _role(children or ["*"]))
+    _bind(admin, namespace, user)
+
+
+def _bind(admin: ApiClient, namespace: str, user: str) -> None:
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "metadata": {"name": "limited"},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "limited"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+    admin.create(f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
