@@ -48,7 +48,7 @@ generate: ## Write the generated files
 	@PYTHONPATH=operator $(BIN)/python -m jil.api.crd --write && PYTHONPATH=operator $(BIN)/python -m jil.api.reference --write && mkdir -p charts/jil-operator/files/crds && cp crds/*.yaml charts/jil-operator/files/crds/
 
 golden: ## Write the golden files of the renderers (read the diff before you commit it)
-	@$(BIN)/python tests/unit/render/golden.py
+	@$(BIN)/python tests/unit/render/golden.py && $(BIN)/python -m tests.unit.charts.goldens --write
 
 unit cluster faults e2e: ## One layer of tests
 	@$(BIN)/python -m tests.stages --only $@

@@ -112,6 +112,7 @@ class Reason(_Word):
     SECOND_JURISDICTION = "SecondJurisdiction", "The namespace has another JILJurisdiction, which is older."
     NODE_ID_NOT_MEMBER = "NodeIdNotMember", "The network does not list that node id for this namespace."
     NODE_ID_CLAIMED = "NodeIdClaimed", "Another JILNode holds that node id."
+    NAME_TAKEN = "NameTaken", "Another node of the namespace has a child of the same name."
     NAME_TOO_LONG = "NameTooLong", "A child's name would be longer than Kubernetes admits."
     STORAGE_SHRINK = "StorageShrink", "A volume is larger than the spec wants, and volumes do not shrink."
     UNKNOWN_SERVICE = "UnknownService", "The spec overrides a service that the release does not have."

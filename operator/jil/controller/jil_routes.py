@@ -121,6 +121,8 @@ class JilRoutes:
                 network = meta["labels"].get(labels.NETWORK, "")
                 yield Key(kinds.JIL_NETWORK.kind, None, network)
                 yield from self._of_network(network)
+            elif change.new is None and (meta.get("labels") or {}).get(labels.APP_NAME) == "ledger":
+                yield Key(kinds.JIL_NETWORK.kind, None, meta["labels"].get(labels.NETWORK, ""))
             return
         yield from self._jurisdictions(meta.get("namespace", ""))
         if (meta.get("labels") or {}).get(labels.APP_NAME) == "genesis":

@@ -115,10 +115,11 @@ class NetworkReconciler:
         return Result()
 
     async def _seal(self, network: JILNetwork) -> None:
-        """Once per process: a leader shuts out the one before it, and rebuilds a ledger that was lost."""
-        if network.name in self._sealed:
-            return
+        """Once per leadership, and when the ledger is gone: shuts out the leader before, rebuilds what was lost."""
         deps = self._deps
+        there = deps.store.get(kinds.CONFIG_MAP, deps.system_namespace, labels.ledger_config_map(network.name))
+        if network.name in self._sealed and there is not None:
+            return
         if not ledger_existed(deps, network.name):
             return  # made before the first validator may start
         denial = await deps.gate.establish(network.name, ledger_existed=True)

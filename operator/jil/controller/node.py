@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from jil.api import kinds, labels
@@ -38,6 +39,8 @@ FINALIZER = "jil.io/node"
 
 POLL_SECONDS = 5.0
 """How soon a node that waits for something is looked at again; events usually come first."""
+APPLY_CONCURRENCY = 6
+"""Requests of one pass at the same time: a new node has forty children, and other nodes want the API server too."""
 IDENTITY_CHECK_SECONDS = 300.0
 """Secrets are not watched: a node at rest has its identity compared this often."""
 
@@ -247,6 +250,10 @@ class NodeReconciler:
         plan = plan_lifecycle(goal, workloads)
         replicas = self._withhold(dict(plan.replicas), workloads, hold, volumes.blocked)
         rendered = render_node.objects(replace(ctx, replicas=replicas))
+        taken = node_facts.name_taken(deps, ctx, rendered)
+        if taken is not None:
+            await self._refuse(prepared.raw, prepared.node, taken)
+            return Result()
         await self._apply(prepared.raw, rendered)
         workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, rendered)
         workloads = [replace(w, declared=self._declared(w, ctx, goal)) for w in workloads]
@@ -274,6 +281,7 @@ class NodeReconciler:
                 storage=volumes.finding,
                 hold=hold,
                 now=deps.clock.now(),
+                ran_before=bool(record.spec.releases),
             )
         )
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
@@ -294,6 +302,7 @@ class NodeReconciler:
                 storage=true(ConditionType.STORAGE_READY, Reason.READY, "not looked at while the identity is in doubt"),
                 hold=prepared.hold,
                 now=self._deps.clock.now(),
+                ran_before=bool(prepared.record.spec.releases),
             )
         )
         await self._status.write(prepared.raw, prepared.record, verdict, ctx=ctx, goal=goal, workloads=workloads)
@@ -327,14 +336,25 @@ class NodeReconciler:
         return service.replicas if override is None or override.replicas is None else override.replicas
 
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
-        for intent in rendered:
-            kind = kinds.kind_of(intent)
-            if kind is kinds.PERSISTENT_VOLUME_CLAIM:
-                continue  # volumes.py: compared with the record first
-            meta = intent["metadata"]
-            live = self._deps.store.get(kind, meta["namespace"], meta["name"])
-            outcome = await self._deps.applier.ensure(intent, live)
-            self._tell(raw, f"{intent['kind']} {meta['name']}", outcome)
+        """What workloads refer to, side by side; then the workloads, one after the other in their starting order."""
+        supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
+        limit = asyncio.Semaphore(APPLY_CONCURRENCY)
+
+        async def one(intent: Object) -> None:
+            async with limit:
+                await self._apply_one(raw, intent)
+
+        async with asyncio.TaskGroup() as group:
+            for intent in supports:
+                group.create_task(one(intent))
+        for intent in render_node.workloads(rendered):
+            await self._apply_one(raw, intent)
+
+    async def _apply_one(self, raw: Manifest, intent: Object) -> None:
+        kind, meta = kinds.kind_of(intent), intent["metadata"]
+        live = self._deps.store.get(kind, meta["namespace"], meta["name"])
+        outcome = await self._deps.applier.ensure(intent, live)
+        self._tell(raw, f"{intent['kind']} {meta['name']}", outcome)
 
     def _tell(self, raw: Manifest, what: str, outcome: Outcome) -> None:
         """An Event for what was put right, and for a child that was there before and is made again."""

@@ -163,7 +163,7 @@ class NodeActs:
                 target=target,
                 consensus_address=subject.address,
                 reason=reason,
-                pod=self._pod_state(subject) if component == Component.VALIDATOR else PodState.UNKNOWN,
+                pod=await self._pod_state(subject) if component == Component.VALIDATOR else PodState.UNKNOWN,
             ),
             facts,
             ledger_existed=self._ledger_existed(subject.network_name),
@@ -203,15 +203,19 @@ class NodeActs:
         """The ledger is made before the first validator of a network may start, so a bootstrapped record proves it."""
         return ledger_existed(self._deps, network)
 
-    def _pod_state(self, subject: ActSubject) -> PodState:
+    async def _pod_state(self, subject: ActSubject) -> PodState:
+        """Whether a validator process runs, by its pod read live."""
         name = labels.pod_name(subject.name, Component.VALIDATOR)
-        pod = self._deps.store.get(kinds.POD, subject.namespace, name)
-        if pod is None:
-            return PodState.UNKNOWN
+        try:
+            pod = await self._deps.client.get(kinds.POD, name, subject.namespace)
+        except NotFound:
+            return PodState.ABSENT
         statuses = pod.get("status", {}).get("containerStatuses", [])
         if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             return PodState.DOWN
-        return PodState.RUNNING if any("running" in s.get("state", {}) for s in statuses) else PodState.UNKNOWN
+        if not statuses:
+            return PodState.UNKNOWN
+        return PodState.RUNNING if any("running" in s.get("state", {}) for s in statuses) else PodState.DOWN
 
     def _open(self, subject: ActSubject) -> list[dict[str, Any]]:
         """Open grants of this node, by the watched copy of the ledger: a look that costs nothing."""

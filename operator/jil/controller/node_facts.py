@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from jil.api import kinds, labels
+from jil.api.conditions import Reason
 from jil.api.jurisdiction import JILJurisdiction
 from jil.api.network import JILNetwork
 from jil.api.node import JILNode
@@ -18,7 +19,7 @@ from jil.controller.network import MemberFacts
 from jil.plan.lifecycle import Workload
 from jil.plan.podview import PodView, pod_view
 from jil.plan.spec_check import Resolved, SpecProblem, resolve
-from jil.render.context import Object, Peer
+from jil.render.context import NodeContext, Object, Peer
 
 
 def resolve_node(deps: Deps, node: JILNode) -> Resolved | SpecProblem:
@@ -130,3 +131,19 @@ def network_of(deps: Deps, record: JILNodeRecord | None) -> JILNetwork | None:
         return JILNetwork.parse(raw)
     except InvalidObject:
         return None
+
+
+def name_taken(deps: Deps, ctx: NodeContext, rendered: Iterable[Object]) -> SpecProblem | None:
+    """A child's name that another node's child bears already: node ``a`` with service ``b-rates`` and node ``a-b`` with
+    service ``rates`` would both own ``a-b-rates``. The one that was there first keeps it."""
+    for intent in rendered:
+        meta = intent["metadata"]
+        live = deps.store.get(kinds.kind_of(intent), meta["namespace"], meta["name"])
+        owner = ((live or {}).get("metadata", {}).get("labels") or {}).get(labels.NODE, ctx.name)
+        if owner != ctx.name:
+            return SpecProblem(
+                Reason.NAME_TAKEN,
+                f"{intent['kind']} {meta['name']} belongs to JILNode {owner} of the same namespace; create this node under"
+                f" another name, such as {ctx.node.node_id.lower()}",
+            )
+    return None

@@ -17,6 +17,8 @@ def guard_of(pod: Mapping[str, Any]) -> Guard:
     """How far the start guard of a pod got, by its kubelet's report."""
     for status in pod.get("status", {}).get("initContainerStatuses", []):
         if status.get("name") == "guard":
+            if status.get("restartCount", 0) > 0:
+                return Guard.UNKNOWN  # it may have passed once and been run again after its machine restarted
             terminated = status.get("state", {}).get("terminated")
             if terminated is not None:
                 return Guard.PASSED if terminated.get("exitCode") == 0 else Guard.NEVER_PASSED

@@ -274,11 +274,12 @@ class Runtime:
             self.store.put(kind, obj)
 
     def _changed(self, change: Change) -> None:
-        if self._term is None or not self._term.serving:
-            return  # Everything is looked at when leadership begins.
         route = self._routes.get(change.kind)
+        # Routes are asked on a standby too, they may keep what they see; there is no work before leadership begins,
+        # and then everything is looked at.
         for key in route(change) if route else ():
-            self.queue.add(key)
+            if self._term is not None and self._term.serving:
+                self.queue.add(key)
 
     def _remember(self, kind: Kind, obj: Manifest) -> None:
         self.store.put(kind, obj)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jil.api import kinds
+from jil.api import kinds, labels
 from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.labels import Component
 from jil.api.quantity import parse_quantity
@@ -147,16 +147,21 @@ async def _retain(deps: Deps, name: str) -> Manifest | None:
         volume = await deps.client.get(kinds.PERSISTENT_VOLUME, name)
     except NotFound:
         return None
+    meta = volume["metadata"]
+    operations: list[dict[str, Any]] = []
     if volume["spec"].get("persistentVolumeReclaimPolicy") != "Retain":
-        operations = [{"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": "Retain"}]
-        return await deps.client.json_patch(
-            kinds.PERSISTENT_VOLUME,
-            name,
-            None,
-            operations,
-            resource_version=volume["metadata"]["resourceVersion"],
-        )
-    return volume
+        operations.append({"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": "Retain"})
+    if (meta.get("labels") or {}).get(labels.APP_MANAGED_BY) != labels.MANAGED_BY:
+        # By this label the deletion guard knows the volume.
+        if not meta.get("labels"):
+            operations.append({"op": "add", "path": "/metadata/labels", "value": {}})
+        key = labels.APP_MANAGED_BY.replace("/", "~1")
+        operations.append({"op": "add", "path": f"/metadata/labels/{key}", "value": labels.MANAGED_BY})
+    if not operations:
+        return volume
+    return await deps.client.json_patch(
+        kinds.PERSISTENT_VOLUME, name, None, operations, resource_version=meta["resourceVersion"]
+    )
 
 
 def only_host(volume: Manifest) -> str | None:

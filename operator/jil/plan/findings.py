@@ -42,6 +42,8 @@ class NodeFacts:
     hold: tuple[Reason, str] | None
     """Why the validator's start is held back, if it is."""
     now: datetime
+    ran_before: bool = True
+    """The node was complete once: what is amiss now is a fault and not a step of its first start."""
 
 
 def _workload_finding(facts: NodeFacts, workload: Workload, type_: ConditionType) -> Finding:
@@ -160,16 +162,18 @@ def _overall(facts: NodeFacts, findings: Sequence[Finding]) -> tuple[Finding, st
             ), "Maintenance"
         return true(type_, Reason.READY, "everything declared is running"), "Ready"
     first = bad[0]
-    return false(type_, first.reason, f"{first.type}: {first.message}"), _phase_of(first)
+    return false(type_, first.reason, f"{first.type}: {first.message}"), _phase_of(first, facts)
 
 
 def _has_services(facts: NodeFacts) -> bool:
     return any(w.is_service and w.declared > 0 for w in facts.workloads)
 
 
-def _phase_of(first: Finding) -> str:
+def _phase_of(first: Finding, facts: NodeFacts) -> str:
     if first.reason is Reason.CATCHING_UP:
         return "CatchingUp"
+    if first.reason is Reason.UNHEALTHY and not facts.ran_before:
+        return "Provisioning"
     lost = (
         Reason.KEY_LOST,
         Reason.KEY_FOREIGN,

@@ -41,6 +41,7 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size={{ cleaner_buffer_bytes }}
 """
 
 
@@ -56,7 +57,12 @@ def _kafka_config(ctx: NodeContext) -> Object:
         ctx,
         COMPONENT,
         {
-            "server.properties": render_text(_SERVER_PROPERTIES, advertised=labels.child_name(ctx.name, COMPONENT)),
+            "server.properties": render_text(
+                _SERVER_PROPERTIES,
+                advertised=labels.child_name(ctx.name, COMPONENT),
+                # Taken in one piece at the start; the default of 128 MiB does not fit into a small heap.
+                cleaner_buffer_bytes=min(128, max(16, ctx.profile.broker_heap_mb // 8)) * 1024 * 1024,
+            ),
             "cluster-id": kafka_cluster_id(ctx) + "\n",
         },
     )

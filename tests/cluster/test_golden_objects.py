@@ -1,0 +1,48 @@
+"""The golden objects are what a real API server takes: strict, restricted, without a warning."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from jil.api import kinds
+from testbed.controlplane import ControlPlane
+from tests.unit.render import golden
+
+NAMESPACE = "jil-ch-finma"
+
+
+@pytest.fixture(scope="module")
+def restricted(control_plane: ControlPlane) -> str:
+    body = {"metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    control_plane.admin.apply(f"/api/v1/namespaces/{NAMESPACE}", {"apiVersion": "v1", "kind": "Namespace", **body})
+    return NAMESPACE
+
+
+@pytest.mark.parametrize("name", sorted(golden.cases()))
+def test_every_golden_object_passes_a_strict_server_side_dry_run(
+    control_plane: ControlPlane, restricted: str, name: str
+) -> None:
+    for intent in golden.cases()[name]:
+        path = kinds.kind_of(intent).path(namespace=restricted, name=intent["metadata"]["name"])
+        query = "?fieldManager=golden&fieldValidation=Strict&dryRun=All"
+        answer = control_plane.admin.request(
+            "PATCH", path + query, intent, content_type="application/apply-patch+yaml"
+        )
+        assert answer["metadata"]["name"] == intent["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", sorted(golden.cases()))
+def test_every_golden_pod_is_admitted_to_a_restricted_namespace(
+    control_plane: ControlPlane, restricted: str, name: str
+) -> None:
+    for intent in golden.cases()[name]:
+        template = (intent.get("spec") or {}).get("template")
+        if template is None:
+            continue
+        pod = copy.deepcopy(template)
+        pod |= {"apiVersion": "v1", "kind": "Pod"}
+        pod["metadata"]["name"] = intent["metadata"]["name"]
+        path = f"/api/v1/namespaces/{restricted}/pods?dryRun=All&fieldValidation=Strict"
+        control_plane.admin.create(path, pod)
