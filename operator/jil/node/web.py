@@ -33,6 +33,8 @@ KEEPALIVE_SECONDS = 75.0
 
 CORRELATION_HEADER = "X-Correlation-Id"
 _CORRELATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+#: A caller may invent methods; each would be a new series.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v1/health"})
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -81,7 +83,8 @@ def application(frame: Frame) -> web.Application:
             took = time.monotonic() - started
             resource = request.match_info.route.resource
             route = resource.canonical if resource is not None else "unknown"
-            requests.labels(route, request.method, response.status).inc()
+            method = request.method if request.method in _METHODS else "other"
+            requests.labels(route, method, response.status).inc()
             seconds.labels(route).observe(took)
             if route not in _QUIET_PATHS:
                 fields = {

@@ -182,10 +182,14 @@ async def test_requests_are_counted_by_route_and_not_by_path() -> None:
         for path in ("/busy/1", "/busy/2", "/none/1", "/none/2"):
             async with client.get(path):
                 pass
+        for method in ("PROPFIND", "MKCOL"):
+            async with client.request(method, "/none"):
+                pass
         async with client.get("/metrics") as response:
             text = await response.text()
     assert 'jil_service_requests_total{method="GET",route="/busy/{id}",status="503"} 2.0' in text
     assert 'jil_service_requests_total{method="GET",route="unknown",status="404"} 2.0' in text
+    assert 'jil_service_requests_total{method="other",route="unknown",status="404"} 2.0' in text
     assert "/none/1" not in text
 
 

@@ -78,9 +78,11 @@ class Service:
             return NO_POLICY
         loaded = self.compliance.loaded()
         if loaded.policy is None:
-            raise unavailable(
-                "compliance config",
-                f"no transfer without the jurisdiction's limits: {loaded.error}",
+            raise Problem(
+                503,
+                "limits-unknown",
+                "The jurisdiction's limits are not known",
+                detail=f"no transfer without the jurisdiction's limits: {loaded.error}",
                 remedy="repeat the same request later; the jurisdiction has to correct spec.compliance",
                 retry_after=10,
             )
