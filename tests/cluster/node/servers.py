@@ -95,6 +95,8 @@ class Server:
         if os.geteuid() == 0:
             for path in (self.root, *self.root.rglob("*")):
                 os.chown(path, ORDINARY_UID, ORDINARY_UID)
+        # As in the pods: SIGINT is PostgreSQL's fast shutdown.
+        self._stop_signal = signal.SIGINT if name == "database" else signal.SIGTERM
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -103,8 +105,11 @@ class Server:
 
     def start(self) -> None:
         """Start and wait until it serves."""
-        become = ["setpriv", f"--reuid={ORDINARY_UID}", f"--regid={ORDINARY_UID}", "--clear-groups"]
-        command = [*(become if os.geteuid() == 0 else []), "sh", str(self._entrypoint)]
+        # A test run that is killed must leave no servers behind: they get their stop signal when it dies.
+        become = ["setpriv", "--pdeathsig", self._stop_signal.name.removeprefix("SIG")]
+        if os.geteuid() == 0:
+            become += [f"--reuid={ORDINARY_UID}", f"--regid={ORDINARY_UID}", "--clear-groups"]
+        command = [*become, "sh", str(self._entrypoint)]
         environment = {
             "PATH": f"{POSTGRESQL_BIN}:/usr/bin:/bin",
             "HOME": str(self.root),
@@ -149,8 +154,7 @@ class Server:
         if self._process is None:
             return
         self.signal(signal.SIGCONT)
-        # The pod's stop signals: SIGINT is PostgreSQL's fast shutdown.
-        self._process.send_signal(signal.SIGINT if self.name == "database" else signal.SIGTERM)
+        self._process.send_signal(self._stop_signal)
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
