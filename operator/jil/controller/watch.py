@@ -9,7 +9,8 @@ hits nothing of ours. What is switched off or set, and why (measured with 1.45.2
 - Long back-offs: an API server that answers 5xx or 403 for longer than them ends the operator (a dead watcher does).
 - The default ``initial_streaming`` (off): an interrupted initial stream may miss objects.
 
-When Kopf ends although nobody asked it to, ``ended`` says so: the process must end too, deaf it is of no use.
+When Kopf begins to end although nobody asked it to, ``ended`` says so at once: it may never finish (its other watchers
+wait for ever for a new login), and the process must end too, deaf it is of no use.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +36,8 @@ Deliver = Callable[[Kind, str | None, Manifest], None]
 
 #: Seconds between tries of one request: about half an hour of trouble before the watch gives up.
 ERROR_BACKOFFS: tuple[int, ...] = (1, 1, 2, 3, 5, 8, 13, 21, *([30] * 60))
-_STOP_SECONDS = 10.0
+#: For all Kopfs together.
+_STOP_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ class KopfWatch:
         await asyncio.to_thread(self._join)
 
     def _join(self) -> None:
+        until = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join(_STOP_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _on_end(self, why: str) -> None:
         if self.ended is not None and not self.ended.done():
@@ -133,8 +137,16 @@ class _KopfThread(threading.Thread):
         except BaseException as error:
             why = f"{type(error).__name__}: {error}"
             log.debug("kopf ended", exc_info=True)
+        self._tell(why)
+
+    def _tell(self, why: str) -> None:
         if not self._asked.is_set():
             self._on_end(f"{self.name} {why}")
+
+    def _root_ended(self, task: asyncio.Task[Any]) -> None:
+        """Kopf's root tasks run for ever: when the first ends, the whole of it is about to."""
+        error = None if task.cancelled() else task.exception()
+        self._tell(f"{task.get_name()} has ended: {type(error).__name__}: {error}" if error else "is ending")
 
     def ask_to_stop(self) -> None:
         self._asked.set()
@@ -150,9 +162,13 @@ class _KopfThread(threading.Thread):
         if self._asked.is_set():
             return
         scope: dict[str, Any] = {"namespaces": [self._namespace]} if self._namespace else {"clusterwide": True}
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=self._registry, settings=self._settings, standalone=True, stop_flag=self._stop_flag, **scope
         )
+        for task in tasks:
+            task.add_done_callback(self._root_ended)
+        await kopf.run_tasks(tasks, ignored=ours)
 
 
 def _registry(specs: Sequence[WatchSpec], access: Access, hand_over: Deliver) -> kopf.OperatorRegistry:

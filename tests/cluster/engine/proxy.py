@@ -52,15 +52,19 @@ class Proxy:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._cut)
 
+    def streams(self, plural: str) -> int:
+        """How many watch streams of ``plural`` are open."""
+        return sum(_plural_of(stream) == plural for stream in list(self._streams))
+
     def say_once(self, plural: str, line: bytes) -> None:
         """Put one line into the next watch stream of ``plural`` that is opened, then end that stream."""
         self._inject[plural] = line
 
     def _cut(self) -> None:
         for stream in list(self._streams):
-            transport = getattr(stream, "_req").transport  # noqa: B009 (private of aiohttp, and enough here)
-            if transport is not None:
-                transport.abort()
+            request = _request_of(stream)
+            if request is not None and request.transport is not None:
+                request.transport.abort()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -129,6 +133,16 @@ class Proxy:
         finally:
             self._streams.discard(response)
         return response
+
+
+def _request_of(stream: web.StreamResponse) -> web.Request | None:
+    """What a stream answers; private of aiohttp, and enough here."""
+    return getattr(stream, "_req", None)
+
+
+def _plural_of(stream: web.StreamResponse) -> str:
+    request = _request_of(stream)
+    return request.path.rsplit("/", 1)[-1] if request is not None else ""
 
 
 def _status(code: int) -> web.Response:

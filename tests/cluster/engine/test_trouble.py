@@ -10,7 +10,10 @@ import aiohttp
 import pytest
 
 from jil.api import kinds
-from jil.cluster.access import Access, from_kubeconfig
+from jil.cluster.access import Access, Credentials, from_kubeconfig
+from jil.cluster.client import KubeClient
+from jil.cluster.connection import Connection
+from jil.cluster.errors import ServerUnavailable
 from jil.controller.queue import Key
 from jil.controller.runtime import Runtime
 from jil.controller.watch import ERROR_BACKOFFS
@@ -47,6 +50,7 @@ async def test_a_missed_event_is_found_by_the_sweep_and_so_is_a_missed_deletion(
     make_intent(control_plane, namespace, "before")
     async with operator(namespace, Access(proxy.url), sweep=2.0, sweep_grace=0.5) as (runtime, _):
         await until("the first child", lambda: child(control_plane, namespace, "before"))
+        await until("the watch is open", lambda: proxy.streams("configmaps"))
         proxy.mute = True
         make_intent(control_plane, namespace, "missed")
         took = await until("the sweep finds it", lambda: child(control_plane, namespace, "missed"), 20)
@@ -77,6 +81,7 @@ async def test_410_gone_is_followed_by_a_new_list_and_deletions_meanwhile_by_the
     make_intent(control_plane, namespace, "ghost")
     async with operator(namespace, Access(proxy.url), sweep=3.0, sweep_grace=0.5) as (runtime, running):
         await until("the first child", lambda: child(control_plane, namespace, "ghost"))
+        await until("the watch is open", lambda: proxy.streams("configmaps"))
         proxy.mute = True
         control_plane.admin.delete(kinds.CONFIG_MAP.path(namespace=namespace, name="ghost"))
         make_intent(control_plane, namespace, "after")
@@ -148,6 +153,7 @@ async def test_an_end_of_kopf_ends_the_process_with_an_error(
 ) -> None:
     make_lease(control_plane, namespace)
     async with operator(namespace, Access(proxy.url)) as (runtime, running):
+        await until("the watch is open", lambda: proxy.streams("configmaps"))
         proxy.say_once("configmaps", error_line(500))
         proxy.cut()
         await until("the operator ends", running.done, 60)
@@ -206,6 +212,25 @@ async def test_an_api_server_that_restarts_is_found_again() -> None:
             await until("it works again", lambda: child(mine, namespace, "after"), 60)
             assert runtime.elector.leading
             assert not running.done()
+
+
+async def test_i2_a_write_that_a_hanging_api_server_did_not_take_in_time_is_not_carried_out_later() -> None:
+    """The leader's certainty may have ended meanwhile: the socket is reset, so the server never reads the request."""
+    with ControlPlane() as mine:
+        for number in range(3):
+            connection = Connection(Credentials(from_kubeconfig(mine.kubeconfig)), write_timeout=1.0)
+            client = KubeClient(connection, fence=lambda: None)
+            await client.get(kinds.NAMESPACE, "default")  # the connection is open and idle
+            body = kinds.CONFIG_MAP.head(f"late-{number}", "default")
+            mine.pause("kube-apiserver")
+            try:
+                with pytest.raises(ServerUnavailable, match="no answer in 1 s"):
+                    await client.create(kinds.CONFIG_MAP, body)
+            finally:
+                mine.resume("kube-apiserver")
+            await asyncio.sleep(1.5)
+            assert get(mine, kinds.CONFIG_MAP, "default", f"late-{number}") == {}
+            await connection.close()
 
 
 def _role(children: list[str]) -> dict[str, Any]:

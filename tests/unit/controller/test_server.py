@@ -16,6 +16,7 @@ from jil.controller.server import HttpServer
 from jil.controller.settings import Settings
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+ENGINE = Path(__file__).parents[3] / "docs" / "engine.md"
 
 
 class Rig:
@@ -73,6 +74,11 @@ async def test_every_metric_stands_in_the_documentation_and_no_other(rig: Rig) -
     shown = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     documented = set(re.findall(r"^\| `(jil_\w+)`", DOCUMENT.read_text(), re.MULTILINE))
     assert documented == shown
+
+
+def test_every_setting_stands_in_the_documentation_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `JIL_(\w+)`", ENGINE.read_text(), re.MULTILINE))
+    assert documented == {name.upper() for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize(
