@@ -147,7 +147,7 @@ def gap(intent: Manifest, live: Manifest, *, manager: str = labels.FIELD_MANAGER
     applied = [entry.tree for entry in all_entries if entry.manager == manager and entry.operation == "Apply"]
     others = [entry.tree for entry in all_entries if entry.manager != manager]
     wanted = _managed_part(intent)
-    with_stamp = _stamped(intent)
+    with_stamp = _annotated(intent, f"{whole}-{template}")
     return Gap(
         hash_differs=stored[0] != whole,
         template_hash_differs=stored[2] != template,
@@ -197,8 +197,12 @@ def _managed_part(intent: Manifest) -> Manifest:
 def _stamped(intent: Manifest) -> Manifest:
     """The object as it is sent: the intent with the hash annotation."""
     whole, template = hashes(intent)
+    return _annotated(intent, f"{whole}-{template}")
+
+
+def _annotated(intent: Manifest, stamp: str) -> Manifest:
     metadata = dict(intent["metadata"])
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), APPLIED: f"{whole}-{template}"}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), APPLIED: stamp}
     return {**intent, "metadata": metadata}
 
 

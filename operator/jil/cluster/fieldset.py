@@ -8,6 +8,7 @@ Source: Kubernetes documentation "Server-Side Apply", sigs.k8s.io/structured-mer
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,13 +83,20 @@ def entries(obj: Mapping[str, Any]) -> tuple[Entry, ...]:
 def children(tree: Tree) -> Iterator[tuple[Step, Tree]]:
     """The steps below a node. Indices (``i:``) do not occur in what the API server writes and are skipped."""
     for key, child in tree.items():
-        prefix, _, rest = key.partition(":")
-        if prefix == "f":
-            yield Field(rest), child
-        elif prefix == "k":
-            yield Item(tuple(sorted(json.loads(rest).items()))), child
-        elif prefix == "v":
-            yield Value(json.loads(rest)), child
+        step = _step(key)
+        if step is not None:
+            yield step, child
+
+
+@functools.lru_cache(maxsize=8192)
+def _step(key: str) -> Step | None:
+    """One key of a tree, parsed; the same few thousand occur in all objects."""
+    prefix, _, rest = key.partition(":")
+    if prefix == "f":
+        return Field(rest)
+    if prefix == "k":
+        return Item(tuple(sorted(json.loads(rest).items())))
+    return Value(json.loads(rest)) if prefix == "v" else None
 
 
 def step_into(value: Any, step: Step) -> Any:
@@ -173,6 +181,9 @@ def _missing_items(own: tuple[Tree, ...], others: tuple[Tree, ...], intent: list
 
 
 def _below(trees: Iterable[Tree], step: Step) -> tuple[Tree, ...]:
+    if isinstance(step, Field):
+        key = f"f:{step.name}"
+        return tuple(tree[key] for tree in trees if key in tree)
     return tuple(child for tree in trees for found, child in children(tree) if found == step)
 
 

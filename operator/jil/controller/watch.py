@@ -25,7 +25,7 @@ from typing import Any
 
 import kopf
 
-from jil.api.kinds import Kind
+from jil.api.kinds import SECRET, Kind
 from jil.cluster.access import Access, Credentials
 
 log = logging.getLogger("jil.watch")
@@ -49,6 +49,10 @@ class WatchSpec:
     namespace: str | None = None
     #: Objects that we own: apply compares their managedFields, so the store keeps them.
     child: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind == SECRET:
+            raise ValueError("Secrets are never watched: a copy of every key would lie in the operator's memory")
 
 
 class KopfWatch:

@@ -13,7 +13,7 @@ from jil.cluster.apply import Applier, Change, gap, hashes
 from jil.cluster.errors import Conflict, GrantRequired, NotFound
 from tests.unit.cluster.objects import APPLIED_TREE, entry, statefulset, stored
 
-SIDECAR = {
+SIDECAR: dict[str, Any] = {
     "f:spec": {
         "f:template": {"f:spec": {"f:containers": {'k:{"name":"side"}': {".": {}, "f:image": {}, "f:name": {}}}}}
     }

@@ -78,7 +78,7 @@ def test_surplus_is_the_topmost_field_that_the_intent_lacks(tree: dict[str, Any]
 
 
 def test_values_of_sets_are_compared_one_by_one() -> None:
-    tree = {"f:metadata": {"f:finalizers": {".": {}, 'v:"a"': {}, 'v:"b"': {}}}}
+    tree: dict[str, Any] = {"f:metadata": {"f:finalizers": {".": {}, 'v:"a"': {}, 'v:"b"': {}}}}
     assert shown(fieldset.surplus(tree, {"metadata": {"finalizers": ["a"]}})) == ["metadata.finalizers[=b]"]
     assert shown(fieldset.missing([tree], [], {"metadata": {"finalizers": ["a", "c"]}})) == ["metadata.finalizers[=c]"]
 
@@ -101,14 +101,15 @@ def test_everything_is_missing_when_we_own_nothing() -> None:
 
 
 def test_what_two_entries_of_ours_own_together_is_not_missing() -> None:
-    first, second = {"f:spec": {"f:a": {}}}, {"f:spec": {"f:b": {}}}
+    first: dict[str, Any] = {"f:spec": {"f:a": {}}}
+    second: dict[str, Any] = {"f:spec": {"f:b": {}}}
     assert shown(fieldset.missing([first, second], [], {"spec": {"a": 1, "b": 2}})) == []
 
 
 @pytest.mark.parametrize("empty", [{}, []])
 def test_an_empty_map_or_list_is_missing_only_when_somebody_else_owns_its_place(empty: Any) -> None:
     assert shown(fieldset.missing([{"f:spec": {"f:a": {}}}], [], {"spec": {"a": 1, "x": empty}})) == []
-    others = [{"f:spec": {"f:x": {}}}]
+    others: list[dict[str, Any]] = [{"f:spec": {"f:x": {}}}]
     assert shown(fieldset.missing([{"f:spec": {"f:a": {}}}], others, {"spec": {"a": 1, "x": empty}})) == ["spec.x"]
 
 
@@ -135,7 +136,7 @@ def test_json_pointers_are_escaped() -> None:
 
 
 def test_prune_takes_paths_and_what_is_emptied_by_it() -> None:
-    tree = {"f:spec": {"f:a": {}, "f:b": {"f:c": {}}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}}
+    tree: dict[str, Any] = {"f:spec": {"f:a": {}, "f:b": {"f:c": {}}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}}
     pruned = fieldset.prune(tree, [(Field("spec"), Field("b"), Field("c")), (Field("spec"), Field("a"))])
     assert pruned == {"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}
 

@@ -25,13 +25,13 @@ def test_a_grant_cannot_be_constructed_without_the_gate() -> None:
 def test_a_grant_cannot_be_copied_onto_another_target() -> None:
     real = grant._issue("g1", Act.DRAIN, TARGET)
     with pytest.raises((TypeError, ValueError)):
-        replace(real, target=TARGET)
+        replace(real, target=TARGET)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("missing", ["name", "uid", "resource_version"])
 def test_a_target_without_identity_or_version_is_refused(missing: str) -> None:
     with pytest.raises(ValueError, match=missing):
-        replace(TARGET, **{missing: ""})
+        replace(TARGET, **{missing: ""})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("grant_id", ["", "a b", "a/b", "a\n"])

@@ -275,9 +275,9 @@ async def test_another_candidate_does_not_trust_the_wall_clock_in_the_lease() ->
     second.cancel()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_i2_never_are_two_candidates_sure_at_once(seed: int) -> None:
-    """Three candidates, twenty minutes of outages, latency, lost answers, stopped processes and deletions."""
+    """Three candidates, twelve minutes of outages, latency, lost answers, stopped processes and deletions."""
     chance = random.Random(seed)
     server = LeaseServer()
     clocks = [LoopClock() for _ in range(3)]
@@ -285,7 +285,7 @@ async def test_i2_never_are_two_candidates_sure_at_once(seed: int) -> None:
     tasks: list[asyncio.Task[None] | None] = [asyncio.create_task(lead(each)) for each in electors]
     fencings: list[int] = []
     led = 0
-    for step in range(4_000):
+    for step in range(2_500):
         await asyncio.sleep(0.3)
         sure = [elector for elector in electors if elector.leading]
         assert len(sure) <= 1, f"{[each.identity for each in sure]} are both sure at {now():.1f} s (seed {seed})"
@@ -310,7 +310,7 @@ async def test_i2_never_are_two_candidates_sure_at_once(seed: int) -> None:
     for task in tasks:
         if task is not None:
             task.cancel()
-    assert led > 800
+    assert led > 400
     assert len(fencings) > 3
 
 

@@ -190,7 +190,7 @@ async def test_the_observer_hears_how_long_a_key_waited_since_it_was_due() -> No
     assert heard == [("retry z", 0.0), ("now", 5), ("later", pytest.approx(3))]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_no_key_is_lost_and_none_is_worked_on_twice_at_once(seed: int) -> None:
     """Four workers, random events, failures, delays: after the last event every key is looked at once more."""
     chance = random.Random(seed)
@@ -219,7 +219,7 @@ async def test_whatever_happens_no_key_is_lost_and_none_is_worked_on_twice_at_on
 
     workers = [asyncio.create_task(worker()) for _ in range(4)]
     keys = [key(f"n{number}", f"ns{number % 5}") for number in range(30)]
-    for _ in range(300):
+    for _ in range(150):
         one = chance.choice(keys)
         q.add(one)
         last_event[one] = now()
@@ -229,4 +229,4 @@ async def test_whatever_happens_no_key_is_lost_and_none_is_worked_on_twice_at_on
         assert not worker_task.done()
         worker_task.cancel()
     assert all(last_look[one] >= last_event[one] for one in last_event)
-    assert looks.total() > 300
+    assert looks.total() > 150

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from jil.api.kinds import CONFIG_MAP, JIL_NETWORK, JIL_NODE, POD
+import pytest
+
+from jil.api.kinds import CONFIG_MAP, JIL_NETWORK, JIL_NODE, POD, SECRET
 from jil.controller.queue import Key
 from jil.controller.routes import all_of, nowhere, to_its_node, to_itself
 from jil.controller.store import Change
+from jil.controller.watch import WatchSpec
 
 
 def obj(name: str, node: str | None = None, namespace: str | None = "x", **more: Any) -> dict[str, Any]:
     labels = {"labels": {"jil.io/node": node}} if node else {}
     return {"metadata": {"name": name, "namespace": namespace, **labels}, **more}
+
+
+def test_i5_secrets_are_never_watched() -> None:
+    with pytest.raises(ValueError, match="never watched"):
+        WatchSpec(SECRET)
 
 
 def test_an_object_is_looked_at_itself_unless_only_its_status_changed() -> None:

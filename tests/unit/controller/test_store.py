@@ -129,7 +129,7 @@ def test_every_change_is_told_and_nothing_else() -> None:
     ],
 )
 def test_a_change_of_the_status_alone_is_recognised(edit: dict[str, Any], expected: bool) -> None:
-    old = {"metadata": {"name": "n", "resourceVersion": "1"}, "spec": {"a": 1}, "status": {"v": 1}}
+    old: dict[str, Any] = {"metadata": {"name": "n", "resourceVersion": "1"}, "spec": {"a": 1}, "status": {"v": 1}}
     new = {**old, **edit, "metadata": {**old["metadata"], "resourceVersion": "2", **edit.get("metadata", {})}}
     assert Change(JIL_NODE, old, new).only_status is expected
 

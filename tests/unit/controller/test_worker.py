@@ -67,7 +67,7 @@ class Rig:
         if isinstance(behaviour, float):
             await asyncio.sleep(behaviour)
             return Result()
-        return behaviour  # type: ignore[no-any-return]
+        return behaviour
 
     async def run(self, seconds: float) -> None:
         self.queue.add(KEY)
@@ -76,7 +76,7 @@ class Rig:
         task.cancel()
 
     def counted(self, outcome: str) -> float:
-        return self.metrics.reconciles.labels("JILNode", outcome)._value.get()
+        return float(self.metrics.reconciles.labels("JILNode", outcome)._value.get())
 
 
 def api(error: type[ApiError], **more: Any) -> ApiError:
