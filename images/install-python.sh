@@ -1,20 +1,32 @@
-# install_python LOCK: puts the wheels of requirements/LOCK into $OUT/site and the package jil into $OUT/app/jil.
+# install_python LOCK SOURCE...: puts the wheels of requirements/LOCK into $OUT/site and the given files and folders of
+# the package jil into $OUT/app/jil: an image has what it runs, and changes when that does.
 # Sourced by operator/prepare.sh and node/prepare.sh. Needs: OUT, REPO, PYTHON (with pip); KEEP may name a folder
 # that stays from run to run.
 # Runs on the host, which has an index and its certificates; only wheels that are in the lock with their hash are
 # taken, for the image's Python (Debian 12: 3.11.2) whatever Python the host runs.
 
 install_python() {
+  lock=$1
+  shift
+  mkdir -p "$OUT"
+  rm -rf "$OUT/app"
+  mkdir -p "$OUT/app/jil"
+  for source; do
+    (cd "$(dirname "$source")" && find "$(basename "$source")" -type f ! -name '*.pyc' ! -path '*/__pycache__/*') |
+      while IFS= read -r file; do
+        mkdir -p "$OUT/app/jil/$(dirname "$file")"
+        cp "$(dirname "$source")/$file" "$OUT/app/jil/$file"
+      done
+  done
+  set --
   machine=$(uname -m)
-  set -- "$1" --platform "manylinux2014_$machine"
+  set -- --platform "manylinux2014_$machine"
   minor=36 # glibc of Debian 12
   while [ $minor -ge 17 ]; do
     set -- "$@" --platform "manylinux_2_${minor}_$machine"
     minor=$((minor - 1))
   done
-  lock=$1
-  shift
-  rm -rf "$OUT/site" "$OUT/app"
+  rm -rf "$OUT/site"
   # pip would apply the lock's markers to the host's Python (redis needs async-timeout before 3.11.3 only).
   "${PYTHON:-python3}" - "$REPO/requirements/$lock" > "$OUT/lock.txt" <<'PY'
 import re, sys
@@ -44,11 +56,6 @@ PY
   fi
   if [ -n "${KEEP:-}" ]; then cp -R "$kept" "$OUT/site"; else mv "$kept" "$OUT/site"; fi
   rm "$OUT/lock.txt"
-  mkdir -p "$OUT/app"
-  (cd "$REPO/operator" && find jil -type f ! -name '*.pyc' ! -path '*/__pycache__/*') | while IFS= read -r file; do
-    mkdir -p "$OUT/app/$(dirname "$file")"
-    cp "$REPO/operator/$file" "$OUT/app/$file"
-  done
   # One umask for every host: what is in the image does not depend on who built it.
   chmod -R u=rwX,go=rX "$OUT/site" "$OUT/app"
 }

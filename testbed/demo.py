@@ -64,7 +64,7 @@ def _on_a_cluster_of_yours(context: str, registry: str | None, *, yes: bool) -> 
     if not yes:
         if not sys.stdin.isatty():
             raise BedError("nobody is there to ask: run it in a terminal, or say YES=1 if that cluster is meant")
-        if input(f"Type the name of the context to go on: ").strip() != context:
+        if input("Type the name of the context to go on: ").strip() != context:
             raise BedError("not confirmed; nothing was done")
     began = time.monotonic()
     built = images.build_and_push(registry=registry)

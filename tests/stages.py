@@ -104,7 +104,9 @@ def run(stage: Stage, logs: Path) -> Outcome:
             code = 124
     outcome = Outcome(stage, code, time.monotonic() - began, *_counts(report))
     if stage.layer and code == 0 and (outcome.passed == 0 or outcome.skipped):
-        print(f"layer {stage.layer}: {outcome.passed} passed, {outcome.skipped} skipped: a layer must run, and run whole")
+        print(
+            f"layer {stage.layer}: {outcome.passed} passed, {outcome.skipped} skipped: a layer must run, and run whole"
+        )
         outcome.code = 1
     if outcome.code:
         lines = log.read_text(errors="replace").splitlines()

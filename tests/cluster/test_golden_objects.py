@@ -27,9 +27,7 @@ def test_every_golden_object_passes_a_strict_server_side_dry_run(
     for intent in golden.cases()[name]:
         path = kinds.kind_of(intent).path(namespace=restricted, name=intent["metadata"]["name"])
         query = "?fieldManager=golden&fieldValidation=Strict&dryRun=All"
-        answer = control_plane.admin.request(
-            "PATCH", path + query, intent, content_type="application/apply-patch+yaml"
-        )
+        answer = control_plane.admin.request("PATCH", path + query, intent, content_type="application/apply-patch+yaml")
         assert answer["metadata"]["name"] == intent["metadata"]["name"]
 
 

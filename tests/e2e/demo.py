@@ -52,7 +52,9 @@ class Demo:
                 last = f" (last error: {str(error)[:300]})"
             time.sleep(0.2)
         log = self.kubectl("logs", "-n", SYSTEM, "deploy/jil-operator", "--tail=15")
-        raise AssertionError(f"waited {seconds:.0f} s for {what}{last}\nstatus: {self.status()}\noperator: {log[-3000:]}")
+        raise AssertionError(
+            f"waited {seconds:.0f} s for {what}{last}\nstatus: {self.status()}\noperator: {log[-3000:]}"
+        )
 
     def until_phase(self, phase: str, seconds: float = 120.0, node: DemoNode | None = None) -> float:
         return self.until(lambda: self.status(node).get("phase") == phase, f"phase {phase}", seconds)

@@ -16,7 +16,8 @@ def test_ac_42_the_node_is_ready_and_works_from_a_pod_of_its_own(demo: Demo) -> 
     status = demo.status()
     assert status["phase"] == "Ready"
     versions = {c["name"]: c.get("version") for c in status["components"]}
-    assert versions["database"].startswith("15.") and versions["validator"].startswith("0.38.")
+    assert versions["database"].startswith("15.")
+    assert versions["validator"].startswith("0.38.")
 
 
 def test_ac_42_the_chain_advances_and_its_height_shows_in_status(demo: Demo) -> None:
@@ -90,7 +91,9 @@ def test_i8_the_operator_is_killed_and_what_went_wrong_meanwhile_is_mended(demo:
     namespace = demo.node.namespace
     service = demo.child("service", "cache")["metadata"]["uid"]
     operator = "app.kubernetes.io/name=jil-operator"
-    demo.kubectl("delete", "pod", "-n", quickstart.SYSTEM, "-l", operator, "--grace-period=0", "--force", "--wait=false")
+    demo.kubectl(
+        "delete", "pod", "-n", quickstart.SYSTEM, "-l", operator, "--grace-period=0", "--force", "--wait=false"
+    )
     demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", namespace)
     demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the Service to come back", 90)
     demo.until_phase("Ready")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +12,11 @@ from tests.e2e.demo import Demo
 
 
 @pytest.fixture(scope="module")
-def joined(demo: Demo) -> Iterator[Demo]:
+def joined(demo: Demo) -> Demo:
     quickstart.install_jurisdiction(demo.target, SECOND)
     demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(SECOND, demo.images))
     demo.until_phase("Ready", 240, SECOND)
-    yield demo
+    return demo
 
 
 def test_a_second_member_joins_as_full_node_and_catches_up(joined: Demo) -> None:

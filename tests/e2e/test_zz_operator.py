@@ -81,11 +81,19 @@ def test_ac_42_a_second_manager_that_applies_the_same_manifests_twice_sees_no_dr
     manifests = quickstart.manifests(demo.node, demo.images)
     for _ in range(2):
         demo.kubectl(
-            "apply", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-", stdin=manifests
+            "apply",
+            "--server-side",
+            "--field-manager=argocd-controller",
+            "--force-conflicts",
+            "-f",
+            "-",
+            stdin=manifests,
         )
     before = demo.get("jilnode", demo.node.name, "-n", demo.node.namespace)
     time.sleep(3)
-    demo.kubectl("diff", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-", stdin=manifests)
+    demo.kubectl(
+        "diff", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-", stdin=manifests
+    )
     after = demo.get("jilnode", demo.node.name, "-n", demo.node.namespace)
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
     assert after["spec"] == before["spec"]
@@ -104,7 +112,9 @@ def test_uninstalled_the_nodes_keep_running_and_reinstalled_the_operator_finds_t
     assert demo.record()["bootstrapped"] is True
     quickstart.install_operator(demo.target, demo.images)
     demo.until(
-        lambda: demo.get("deployment", "jil-operator", "-n", SYSTEM)["status"].get("readyReplicas") == 1, "the operator", 90
+        lambda: demo.get("deployment", "jil-operator", "-n", SYSTEM)["status"].get("readyReplicas") == 1,
+        "the operator",
+        90,
     )
     service = demo.child("service", "cache")["metadata"]["uid"]
     demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)

@@ -34,7 +34,11 @@ class SimKubelet:
         self.errors: list[str] = []
 
     def start(self) -> None:
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
+        }
         try:
             self._api.create("/api/v1/nodes", node)
         except ApiError as error:

@@ -49,12 +49,16 @@ def release(name: str = "r1", services: list[dict[str, Any]] | None = None) -> d
 class World:
     """``with World(control_plane) as world``. Namespaces, CRDs, one network with the members that are asked for."""
 
-    def __init__(self, control_plane: ControlPlane, logs: Path) -> None:
+    def __init__(self, control_plane: ControlPlane, logs: Path, env: dict[str, str] | None = None) -> None:
+        """``env``: settings of the operators that are started, beside those of the world."""
         self.plane = control_plane
         self.api: ApiClient = control_plane.client(user="tester", groups=["system:masters"], agent="sim-world")
-        self.kubelet = SimKubelet(control_plane.client(user="sim-kubelet", groups=["system:masters"], agent="sim-kubelet"))
+        self.kubelet = SimKubelet(
+            control_plane.client(user="sim-kubelet", groups=["system:masters"], agent="sim-kubelet")
+        )
         self.health = SimHealth()
         self.logs = logs
+        self.env = env or {}
         self.operators: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> World:
@@ -77,7 +81,9 @@ class World:
 
     def _established(self, name: str) -> bool:
         body = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
-        return any(c["type"] == "Established" and c["status"] == "True" for c in body.get("status", {}).get("conditions", []))
+        return any(
+            c["type"] == "Established" and c["status"] == "True" for c in body.get("status", {}).get("conditions", [])
+        )
 
     # -- objects -----------------------------------------------------------------------------------------------------
     def ensure_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
@@ -167,6 +173,7 @@ class World:
                 "JIL_LOG_LEVEL": "info",
                 "JIL_HTTP_PORT": "0",
                 "JIL_HEALTH_INTERVAL": "0.5",
+                **self.env,
                 **env,
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import aiohttp
 
 from jil.api import kinds, labels
 from jil.cluster.disruption import Gate
+from jil.cluster.errors import ServerUnavailable, TooManyRequests
 from jil.cluster.ledger import Leadership
 from jil.cluster.record import RecordStore
 from jil.controller.deps import Deps
@@ -45,6 +47,19 @@ def health_url(template: str) -> Callable[[str, str], str]:
     return lambda namespace, name: template.format(namespace=namespace, name=name)
 
 
+async def read_cluster_uid(runtime: Runtime) -> str:
+    """UID of namespace kube-system. An API server that is away at our start is waited for, as it is later."""
+    pause = 0.5
+    while True:
+        try:
+            found: str = (await runtime.client.get(kinds.NAMESPACE, "kube-system"))["metadata"]["uid"]
+            return found
+        except (ServerUnavailable, TooManyRequests) as error:
+            log.warning("the API server does not answer yet, next try in %.1f s: %s", pause, error)
+            await asyncio.sleep(max(pause, error.retry_after or 0.0))
+            pause = min(10.0, pause * 2)
+
+
 async def run(settings: Settings) -> int:
     """The operator, until it is told to end; returns the process's exit code."""
     async with Runtime(settings, watches(settings.system_namespace)) as runtime, aiohttp.ClientSession() as session:
@@ -55,7 +70,7 @@ async def run(settings: Settings) -> int:
         def look_again(key: NodeKey) -> None:
             runtime.queue.add(Key(kinds.JIL_NODE.kind, *key))
 
-        cluster = await runtime.client.get(kinds.NAMESPACE, "kube-system")
+        cluster_uid = await read_cluster_uid(runtime)
         health = HealthPoller(
             session=session,
             now=runtime.clock.now,
@@ -80,7 +95,7 @@ async def run(settings: Settings) -> int:
             clock=runtime.clock,
             pod_ends=PodEnds(),
             system_namespace=settings.system_namespace,
-            cluster_uid=cluster["metadata"]["uid"],
+            cluster_uid=cluster_uid,
         )
         networks = NetworkReconciler(deps)
 

@@ -14,7 +14,6 @@ from jil.cluster.client import Manifest
 from jil.cluster.errors import NotFound
 from jil.controller.deps import Deps
 from jil.controller.node_facts import network_height
-from jil.controller.node_record import release_images
 from jil.plan.findings import Verdict, component_rows
 from jil.plan.health import HealthReading
 from jil.plan.lifecycle import Goal, Workload
@@ -67,7 +66,7 @@ class NodeStatusWriter:
                 status["consensusAddress"] = record.spec.keys.validator.address
         reading = self._deps.health.reading((raw["metadata"]["namespace"], raw["metadata"]["name"]))
         if ctx is not None:
-            status["components"] = component_rows(workloads, reading, release_images(ctx))
+            status["components"] = component_rows(workloads, reading)
         waiting = _waiting(verdict, denial, stored, now)
         if waiting:
             status["waitingFor"] = waiting

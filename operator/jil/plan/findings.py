@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -197,17 +197,14 @@ def refused(reason: Reason, message: str) -> Verdict:
     )
 
 
-def component_rows(
-    workloads: Sequence[Workload], health: HealthReading | None, images: Mapping[str, str]
-) -> list[dict[str, object]]:
-    """``status.components``: name, ready, image and the version that the component itself reports."""
+def component_rows(workloads: Sequence[Workload], health: HealthReading | None) -> list[dict[str, object]]:
+    """``status.components``: name, ready, the image that runs and the version that the component itself reports."""
     rows: list[dict[str, object]] = []
     for workload in workloads:
-        row: dict[str, object] = {
-            "name": workload.component,
-            "ready": workload.ready,
-            "image": images.get(workload.component, ""),
-        }
+        row: dict[str, object] = {"name": workload.component, "ready": workload.ready}
+        running = next((pod.image for pod in workload.pods if pod.image), None)
+        if running:
+            row["image"] = running
         reading = health.components.get(workload.component) if health else None
         version = reading.version if reading else None
         if workload.component == Component.VALIDATOR and health and health.chain:

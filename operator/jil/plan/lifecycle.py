@@ -59,6 +59,10 @@ class Workload:
     def ready_pods(self) -> int:
         return sum(1 for pod in self.pods if pod.ready and not pod.deleting)
 
+    def runs(self, image: str) -> bool:
+        """Whether every pod runs exactly this image; an armed template that waits for a rollout does not count."""
+        return bool(self.pods) and all(pod.image == image for pod in self.pods)
+
     @property
     def ready(self) -> bool:
         return self.live_replicas is not None and self.current and self.ready_pods >= max(1, self.declared)

@@ -29,7 +29,8 @@ class PodView:
     trouble_message: str = ""
     containers_ended: bool = False
     """Every container is terminated and none will be restarted: the process is observed to be gone."""
-    image_ids: tuple[str, ...] = ()
+    image: str = ""
+    """Image of the first container, as the pod was told to run it."""
 
     @property
     def terminal(self) -> bool:
@@ -57,7 +58,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         trouble=trouble,
         trouble_message=message,
         containers_ended=bool(statuses) and all("terminated" in s.get("state", {}) for s in statuses),
-        image_ids=tuple(sorted(s.get("imageID", "") for s in statuses)),
+        image=next((c.get("image", "") for c in spec.get("containers", [])), ""),
     )
 
 

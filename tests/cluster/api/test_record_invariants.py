@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from jil.api.kinds import JIL_NODE_RECORD
 from jil.api.labels import FIELD_MANAGER
-
 from testbed.apiclient import ApiError
 from testbed.controlplane import ControlPlane
 from tests.cluster.api.conftest import Manifest

@@ -6,10 +6,10 @@ import subprocess
 from typing import Any
 
 import pytest
+
 from jil.api.definitions import DEFINITIONS, Definition, definition
 from jil.api.node import JILNode
 from jil.api.versions import SUPPORTED_MINORS, TESTED_MINOR, is_supported
-
 from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ControlPlane
 from tests.cluster.api.conftest import Manifest, checked_in, collection, install

@@ -91,9 +91,9 @@ async def test_i2_a_leader_that_was_stopped_and_goes_on_writes_nothing(
 async def test_a_leader_that_was_stopped_only_briefly_goes_on_leading(
     control_plane: ControlPlane, namespace: str, start: Start
 ) -> None:
-    first, second = await pair(control_plane, namespace, start)
+    first, second = await pair(control_plane, namespace, start, **QUICK)
     held = holder(control_plane, namespace)
-    for _ in range(5):
+    for _ in range(3):
         first.signal(signal.SIGSTOP)
         await asyncio.sleep(1)
         first.signal(signal.SIGCONT)
@@ -108,8 +108,8 @@ async def test_a_leader_that_was_stopped_only_briefly_goes_on_leading(
 async def test_an_orderly_end_gives_the_lease_back_last_and_the_other_takes_over_at_once(
     control_plane: ControlPlane, namespace: str, start: Start
 ) -> None:
-    first, second = await pair(control_plane, namespace, start)
     since = control_plane.audit_position()
+    first, second = await pair(control_plane, namespace, start)
     first.signal(signal.SIGTERM)
     took = await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 20)
     assert took < 5

@@ -22,6 +22,8 @@ from testbed.controlplane import ControlPlane
 from tests.cluster.engine.proxy import Proxy, error_line
 from tests.cluster.engine.rig import get, make_intent, make_lease, operator, until
 
+#: Shorter terms, so that an outage of a few seconds ends them.
+QUICK = {"lease_duration": 9.0, "lease_renew_deadline": 6.0, "lease_retry": 1.5}
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -98,13 +100,13 @@ async def test_an_api_server_that_answers_429_or_500_for_a_while_is_waited_out(
     control_plane: ControlPlane, namespace: str, proxy: Proxy, code: int
 ) -> None:
     make_lease(control_plane, namespace)
-    async with operator(namespace, Access(proxy.url)) as (runtime, running):
+    async with operator(namespace, Access(proxy.url), **QUICK) as (runtime, running):
         first = runtime.elector.fencing
         proxy.fault = lambda method, path: code
         proxy.cut()
         make_intent(control_plane, namespace, "during")
         await until("leadership ends", lambda: not runtime.elector.leading, 30)
-        await asyncio.sleep(8)
+        await asyncio.sleep(5)
         assert not running.done()
         assert (await livez(runtime))[0] == 200, "a restart would not help"
         proxy.fault = lambda method, path: None
@@ -167,7 +169,7 @@ async def test_rights_taken_away_and_given_back_need_no_restart(control_plane: C
     user = f"limited-{namespace}"
     _grant(admin, namespace, user)
     way_in = from_kubeconfig(control_plane.kubeconfig_for_user(user))
-    async with operator(namespace, way_in) as (runtime, running):
+    async with operator(namespace, way_in, **QUICK) as (runtime, running):
         make_intent(control_plane, namespace, "one")
         await until("it works", lambda: child(control_plane, namespace, "one"))
         admin.delete(f"{RBAC}/namespaces/{namespace}/rolebindings/limited")
@@ -205,9 +207,9 @@ async def test_an_api_server_that_restarts_is_found_again() -> None:
         mine.admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         make_lease(mine, namespace)
         make_intent(mine, namespace, "before")
-        async with operator(namespace, mine.kubeconfig) as (runtime, running):
+        async with operator(namespace, mine.kubeconfig, **QUICK) as (runtime, running):
             await until("the first child", lambda: child(mine, namespace, "before"))
-            await asyncio.to_thread(mine.restart_apiserver, None, 15.0)
+            await asyncio.to_thread(mine.restart_apiserver, None, 10.0)
             make_intent(mine, namespace, "after")
             await until("it works again", lambda: child(mine, namespace, "after"), 60)
             assert runtime.elector.leading

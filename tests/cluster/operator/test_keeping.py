@@ -186,8 +186,10 @@ def test_ac_26_pushed_configuration_changes_a_file_and_no_pod(world: World, runn
     path = f"{JIL}/namespaces/{running.namespace}/jiljurisdictions/main"
     world.api.request("PATCH", path, {"spec": {"compliance": {"transferLimit": "7"}}}, content_type=MERGE)
     world.until(
-        lambda: '"transferLimit": "7"'
-        in world.api.get(f"{CORE}/{running.namespace}/configmaps/jil-compliance")["data"]["compliance.json"],
+        lambda: (
+            '"transferLimit": "7"'
+            in world.api.get(f"{CORE}/{running.namespace}/configmaps/jil-compliance")["data"]["compliance.json"]
+        ),
         "the configuration to be pushed",
     )
     after = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]}

@@ -78,15 +78,20 @@ def test_i2_a_network_that_may_not_halt_keeps_its_only_validator(world: World) -
     pods = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/jil-no-halt/pods")["items"]}
     world.patch_node("jil-no-halt", "us-dal-01", {"state": "Stopped"})
     world.until(
-        lambda: world.get_node("jil-no-halt", "us-dal-01")["status"].get("waitingFor", {}).get("reason")
-        == "WaitingForGrant",
+        lambda: (
+            world.get_node("jil-no-halt", "us-dal-01")["status"].get("waitingFor", {}).get("reason")
+            == "WaitingForGrant"
+        ),
         "the refusal to show",
     )
     message = world.get_node("jil-no-halt", "us-dal-01")["status"]["waitingFor"]["message"]
     assert "allowHalt" in message, message
     after = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/jil-no-halt/pods")["items"]}
     assert after == pods, "a node whose validator may not go stays whole"
-    labels = [p["metadata"]["labels"].get("jil.io/serving", "true") for p in world.api.get(f"{CORE}/jil-no-halt/pods")["items"]]
+    labels = [
+        p["metadata"]["labels"].get("jil.io/serving", "true")
+        for p in world.api.get(f"{CORE}/jil-no-halt/pods")["items"]
+    ]
     assert set(labels) == {"true"}
     world.api.delete(f"{JIL}/namespaces/jil-no-halt/jilnodes/us-dal-01")
     world.until(
@@ -101,8 +106,11 @@ def test_i2_a_network_that_may_not_halt_keeps_its_only_validator(world: World) -
         content_type="application/merge-patch+json",
     )
     world.until(
-        lambda: not any(
-            n["metadata"]["name"] == "us-dal-01" for n in world.api.get(f"{JIL}/namespaces/jil-no-halt/jilnodes")["items"]
+        lambda: (
+            not any(
+                n["metadata"]["name"] == "us-dal-01"
+                for n in world.api.get(f"{JIL}/namespaces/jil-no-halt/jilnodes")["items"]
+            )
         ),
         "the deletion to go on once it is allowed",
         90,
@@ -124,8 +132,6 @@ def test_pruning_with_foreground_deletion_kills_nothing_before_its_turn(world: W
     world.until(
         lambda: not world.api.get(f"{JIL}/namespaces/{running.namespace}/jilnodes")["items"], "the node to go", 60
     )
-    components = [
-        e["objectRef"]["name"].removeprefix(f"{running.name}-") for e in _scalings(world, running, since)
-    ]
+    components = [e["objectRef"]["name"].removeprefix(f"{running.name}-") for e in _scalings(world, running, since)]
     assert components == ORDER, "the garbage collector took nothing: the operator did, in order"
     assert len(world.api.get(f"{CORE}/{running.namespace}/persistentvolumeclaims")["items"]) == 4

@@ -44,7 +44,11 @@ def test_a_namespace_without_labels_is_refused_with_the_command_that_mends_it(wo
     world.api.create(f"{JIL}/namespaces/jil-bare/jiljurisdictions", body)
     world.node("jil-bare", "fr-par-02", "FR-PAR-02")
     _expect(world, "jil-bare", "fr-par-02", "NamespaceNotLabelled", "kubectl label namespace jil-bare")
-    labels = {"jil.io/network": "bare", "jil.io/jurisdiction": "main", "pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {
+        "jil.io/network": "bare",
+        "jil.io/jurisdiction": "main",
+        "pod-security.kubernetes.io/enforce": "restricted",
+    }
     world.api.request("PATCH", "/api/v1/namespaces/jil-bare", {"metadata": {"labels": labels}}, content_type=MERGE)
     world.until_ready("jil-bare", "fr-par-02")
 
@@ -66,7 +70,9 @@ def test_a_second_jurisdiction_in_one_namespace_stops_nothing_that_runs(world: W
     path = f"{JIL}/namespaces/{running.namespace}/jiljurisdictions"
     world.api.create(path, body)
     world.until(
-        lambda: _reason(world, running.namespace, running.name)[0] == "SecondJurisdiction", "the second one to be told", 20
+        lambda: _reason(world, running.namespace, running.name)[0] == "SecondJurisdiction",
+        "the second one to be told",
+        20,
     )
     assert {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]} == pods
     world.api.delete(f"{path}/second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from jil.api.conditions import (
     JURISDICTION_CONDITIONS,
     MESSAGE_MAX,

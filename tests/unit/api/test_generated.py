@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import pytest
 import yaml
 from annotated_types import Ge, Le, Len
+from pydantic import Field, StringConstraints
+
 from jil.api import crd, generated, reference
 from jil.api.conditions import Reason
 from jil.api.definitions import DEFINITIONS, Definition, definition
 from jil.api.fields import ListAtomic, SpecModel
 from jil.api.structural import structural, unbounded, walk
 from jil.api.versions import is_supported
-from pydantic import Field, StringConstraints
 
 CHECKOUT = Path(__file__).parents[3]
 each = pytest.mark.parametrize("entry", DEFINITIONS, ids=lambda entry: entry.kind.kind)

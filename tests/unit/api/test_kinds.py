@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from jil.api import kinds
 from jil.api.kinds import Kind
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from jil.api import labels
 from jil.api.labels import Component
 

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
+
 from jil.api.definitions import DEFINITIONS, definition
 from jil.api.fields import StatusModel
 from jil.api.jurisdiction import JILJurisdiction
@@ -15,8 +17,6 @@ from jil.api.node import JILNode, NodeState, NodeStatus, Profile
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord, RecordSpec
 from jil.api.release import BrokerFlavour, JILRelease
-from pydantic import BaseModel, ValidationError
-
 from tests.cluster.api.rule_cases import BASES, CASES, ELSEWHERE, HERE, LATER, UNSET, Case, changed
 
 FORMAT_CASES = [case for case in CASES if case.path and not case.is_transition and "must" in case.rule]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
+
 from jil.api.fields import Quantity
 from jil.api.quantity import parse_quantity
-from pydantic import TypeAdapter, ValidationError
 
 
 @pytest.mark.parametrize(
