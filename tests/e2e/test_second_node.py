@@ -40,6 +40,25 @@ def test_ac_02_the_two_nodes_have_databases_of_their_own(joined: Demo) -> None:
     assert joined.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'only_in_zug'", SECOND) == "0"
 
 
+def test_ac_03_killing_a_whole_node_leaves_the_other_ones_readiness_and_errors_unchanged(joined: Demo) -> None:
+    def restarts() -> dict[str, int]:
+        pods = joined.get("pods", "-n", joined.node.namespace)["items"]
+        return {p["metadata"]["uid"]: sum(c["restartCount"] for c in p["status"]["containerStatuses"]) for p in pods}
+
+    path = f"/api/v1/namespaces/{joined.node.namespace}/services/{joined.node.name}-transfers:80/proxy/readyz"
+    before, height = restarts(), joined.chain_height()
+    selector = f"app.kubernetes.io/instance={SECOND.name}"
+    joined.kubectl(
+        "delete", "pods", "-n", SECOND.namespace, "-l", selector, "--grace-period=0", "--force", "--wait=false"
+    )
+    for _ in range(40):
+        joined.kubectl("get", "--raw", path, timeout_s=5)  # any answer but 2xx fails
+        assert joined.status()["phase"] == "Ready"
+    assert restarts() == before
+    joined.until(lambda: joined.chain_height() > height, "the chain to go on", 30)
+    joined.until_phase("Ready", 240, SECOND)
+
+
 def test_ac_04_the_pods_of_two_nodes_differ_only_where_they_may(joined: Demo) -> None:
     def normal(node: quickstart.DemoNode) -> list[object]:
         found = []
