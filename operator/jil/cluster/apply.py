@@ -25,7 +25,7 @@ from jil.api import kinds, labels
 from jil.api.kinds import Kind, kind_of
 from jil.cluster import compare, fieldset
 from jil.cluster.client import Manifest, PatchOperation
-from jil.cluster.errors import Conflict, NotFound
+from jil.cluster.errors import Conflict, NotFound, NotOurs
 from jil.cluster.fieldset import Entry, Field, Path
 from jil.cluster.review import GUARDED, Reviewed, review
 
@@ -249,11 +249,20 @@ class Applier:
         raise AssertionError("unreachable")
 
     async def _read(self, kind: Kind, intent: Manifest) -> Manifest | None:
+        """The live object. Raises NotOurs for one that somebody else made: force would take it over silently."""
         metadata = intent["metadata"]
         try:
-            return await self._client.get(kind, metadata["name"], metadata.get("namespace"))
+            live = await self._client.get(kind, metadata["name"], metadata.get("namespace"))
         except NotFound:
             return None
+        wanted = (metadata.get("labels") or {}).get(labels.APP_MANAGED_BY)
+        if (
+            wanted
+            and (live["metadata"].get("labels") or {}).get(labels.APP_MANAGED_BY) != wanted
+            and not _applied(live)
+        ):
+            raise NotOurs(f"{kind.kind} {metadata.get('namespace', '')}/{metadata['name']}")
+        return live
 
     async def _close(self, kind: Kind, intent: Manifest, live: Manifest | None) -> Outcome:
         if live is None:
@@ -332,6 +341,11 @@ def _disown(live: Manifest, paths: list[Path]) -> list[PatchOperation]:
         if pruned:
             kept.append({**raw, "fieldsV1": pruned})
     return [{"op": "replace", "path": "/metadata/managedFields", "value": kept}] if changed else []
+
+
+def _applied(live: Mapping[str, Any]) -> bool:
+    """Whether we applied it once: then a missing label is drift, to be put right, and no other owner."""
+    return APPLIED in (live["metadata"].get("annotations") or {})
 
 
 def _if_guarded(kind: Kind, reviewed: Reviewed) -> Reviewed | None:

@@ -86,6 +86,16 @@ class ServerUnavailable(ApiError):
     remedy = "retried with back-off; check the API server when it lasts"
 
 
+class NotOurs(Exception):
+    """An object has the name of a child and was not made by this operator: it is left alone."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} exists and was not made by jil-operator; it is never taken over: rename or delete it, or create the"
+            " JILNode under another name"
+        )
+
+
 class NotLeader(Exception):
     """This process does not surely hold the lease, so the request was not sent."""
 

@@ -13,6 +13,7 @@ from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
 from jil.cluster.apply import Change, Outcome
 from jil.cluster.client import Manifest
+from jil.cluster.errors import NotOurs
 from jil.cluster.events import EventReason
 from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
 from jil.cluster.keys import KeyRole, PublicFacts
@@ -254,7 +255,11 @@ class NodeReconciler:
         if taken is not None:
             await self._refuse(prepared.raw, prepared.node, taken)
             return Result()
-        await self._apply(prepared.raw, rendered)
+        try:
+            await self._apply(prepared.raw, rendered)
+        except NotOurs as error:
+            await self._refuse(prepared.raw, prepared.node, SpecProblem(Reason.NAME_TAKEN, str(error)))
+            return Result(requeue_after=60.0)
         workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, rendered)
         workloads = [replace(w, declared=self._declared(w, ctx, goal)) for w in workloads]
         if ctx.node.validator.enabled and goal in (Goal.RUNNING, Goal.MAINTENANCE) and hold is None:
@@ -344,9 +349,10 @@ class NodeReconciler:
             async with limit:
                 await self._apply_one(raw, intent)
 
-        async with asyncio.TaskGroup() as group:
-            for intent in supports:
-                group.create_task(one(intent))
+        # Not a TaskGroup: the work queue acts on the class of the error, which a group would wrap.
+        for outcome in await asyncio.gather(*(one(intent) for intent in supports), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         for intent in render_node.workloads(rendered):
             await self._apply_one(raw, intent)
 

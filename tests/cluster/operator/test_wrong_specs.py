@@ -102,3 +102,21 @@ def test_a_node_id_that_is_claimed_is_refused_and_its_owner_unharmed(world: Worl
 def test_an_override_of_an_unknown_service_is_told(world: World, home: Home) -> None:
     world.node(home.namespace, home.name, home.node_id, services=[{"name": "nope", "replicas": 2}])
     _expect(world, home.namespace, home.name, "UnknownService", "transfers")
+
+
+def test_an_object_of_somebody_else_with_a_childs_name_is_left_alone_and_told(world: World, home: Home) -> None:
+    path = f"{CORE}/{home.namespace}/services"
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{home.name}-cache"},
+        "spec": {"ports": [{"port": 11211}], "selector": {"app": "memcached"}},
+    }
+    made = world.api.create(path, theirs)
+    world.node(home.namespace, home.name, home.node_id)
+    world.until(lambda: _reason(world, home.namespace, home.name)[0] == "NameTaken", "the clash to be told", 30)
+    assert f"{home.name}-cache" in _reason(world, home.namespace, home.name)[1]
+    assert world.api.get(f"{path}/{home.name}-cache")["spec"] == made["spec"]
+    world.api.delete(f"{path}/{home.name}-cache")
+    world.patch_node(home.namespace, home.name, {"region": "ch-zug-2"})
+    world.until_ready(home.namespace, home.name)
