@@ -125,6 +125,14 @@ async def test_two_sweeps_in_a_row_that_find_something_mean_a_deaf_watch() -> No
     assert rig.sweeper.deaf_kinds() == []
 
 
+async def test_the_first_sweeps_say_nothing_about_a_watch_that_may_not_have_begun() -> None:
+    rig = Rig()
+    for version in (8, 18, 28):
+        rig.server.objects = {"a": obj("a", version)}
+        await rig.sweeper.sweep(judge=False)
+    assert rig.sweeper.deaf_kinds() == []
+
+
 async def test_a_kind_that_cannot_be_listed_is_counted_and_nothing_is_dropped() -> None:
     rig = Rig()
     rig.store.put(POD, obj("a", 8))

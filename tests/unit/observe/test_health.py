@@ -1,0 +1,117 @@
+"""Reading a node's health endpoint: bounded, and an unreadable answer is an answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from jil.observe.health import MAX_BODY, HealthPoller, parse_health, read_health
+from tests.sim.health import healthy
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_healthy_body_is_read() -> None:
+    reading = parse_health(healthy(7), NOW)
+    assert reading.error is None
+    assert reading.chain is not None
+    assert (reading.chain.height, reading.chain.voting_power) == (7, 10)
+    assert all(c.ok for c in reading.components.values())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"database": "up"}, {"database": {}}, {"chain": {"ok": True, "height": "high"}}, {"chain": 3}],
+)
+def test_a_malformed_body_is_a_reading_with_an_error(body: dict[str, Any]) -> None:
+    assert parse_health(body, NOW).error is not None
+
+
+def test_a_node_without_a_validator_has_no_chain() -> None:
+    assert parse_health({**healthy(), "chain": None}, NOW).chain is None
+
+
+class Endpoint:
+    """A real HTTP server whose answer a test sets."""
+
+    def __init__(self) -> None:
+        self.answer = web.json_response(healthy())
+        self.calls = 0
+        app = web.Application()
+        app.router.add_get("/{tail:.*}", self._handle)
+        self.server = TestServer(app)
+
+    async def _handle(self, _: web.Request) -> web.Response:
+        self.calls += 1
+        return web.Response(
+            body=self.answer.body,
+            status=self.answer.status,
+            headers={"Location": self.answer.headers.get("Location", "")},
+        )
+
+    @property
+    def url(self) -> str:
+        return str(self.server.make_url("/v1/health"))
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    made = Endpoint()
+    await made.server.start_server()
+    yield made
+    await made.server.close()
+
+
+async def test_a_good_answer_is_a_reading(endpoint: Endpoint) -> None:
+    async with aiohttp.ClientSession() as session:
+        assert (await read_health(session, endpoint.url, lambda: NOW)).error is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        web.Response(status=503),
+        web.Response(status=302, headers={"Location": "http://elsewhere.invalid/"}),
+        web.Response(text="not json"),
+        web.Response(text="[1, 2]"),
+        web.Response(text='"' + "x" * (MAX_BODY + 1) + '"'),
+    ],
+    ids=["error", "redirect", "garbage", "list", "huge"],
+)
+async def test_any_other_answer_is_a_reading_with_an_error(endpoint: Endpoint, answer: web.Response) -> None:
+    endpoint.answer = answer
+    async with aiohttp.ClientSession() as session:
+        assert (await read_health(session, endpoint.url, lambda: NOW)).error is not None
+
+
+async def test_nobody_listening_is_a_reading_with_an_error(endpoint: Endpoint) -> None:
+    url = endpoint.url
+    await endpoint.server.close()
+    async with aiohttp.ClientSession() as session:
+        assert (await read_health(session, url, lambda: NOW)).error is not None
+
+
+async def test_the_poller_tells_changes_and_not_heights(endpoint: Endpoint) -> None:
+    changes: list[tuple[str, str]] = []
+    async with aiohttp.ClientSession() as session:
+        poller = HealthPoller(
+            session=session, now=lambda: NOW, on_change=changes.append, url=lambda namespace, name: endpoint.url
+        )
+        poller.watch(("ns", "n"))
+        await poller._poll(("ns", "n"))
+        endpoint.answer = web.json_response(healthy(43))
+        await poller._poll(("ns", "n"))
+        assert changes == [("ns", "n")], "the first reading; a new height alone is a sample"
+        assert poller.highest({("ns", "n")}) == 43
+        endpoint.answer = web.Response(status=503)
+        await poller._poll(("ns", "n"))
+        assert len(changes) == 2
+        assert poller.highest({("ns", "n")}) is None, "what cannot be read has no height"
+        poller.forget(("ns", "n"))
+        assert poller.reading(("ns", "n")) is None
