@@ -51,8 +51,9 @@ log = logging.getLogger("jil.runtime")
 _LOST_SECONDS = 5.0
 #: A store that was filled this recently need not be filled again when leadership begins.
 _FRESH_SECONDS = 10.0
-#: The first sweep comes early: it finds what was deleted between our first list and the watch's.
-_FIRST_SWEEP = 20.0
+#: Pauses before the first sweeps: what is deleted between our first list and the watch's own is seen by nobody else,
+#: and nothing says when Kopf has listed a kind.
+_EARLY_SWEEPS = (2.0, 3.0, 5.0, 10.0)
 _RETRY_SECONDS = 2.0
 _EVENT_SECONDS = 2.0
 
@@ -291,11 +292,12 @@ class Runtime:
     async def _sweep_forever(self) -> None:
         await self._fill()
         log.info("the store is full")
-        pause = min(_FIRST_SWEEP, self.settings.sweep)
+        for pause in _EARLY_SWEEPS:
+            await asyncio.sleep(min(pause, self.settings.sweep))
+            await self._sweeper.sweep(judge=False)
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self.settings.sweep * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
             await self._sweeper.sweep()
-            pause = self.settings.sweep * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
 
     # -- probes and signals ------------------------------------------------------------------------------------------
     def _live(self) -> list[str]:

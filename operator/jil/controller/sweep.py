@@ -81,12 +81,15 @@ class Sweeper:
                 self._store.put(spec.kind, obj)
             self._drop_ghosts(spec.kind, listing)
 
-    async def sweep(self) -> dict[str, Found]:
-        """Compare every kind; a kind that cannot be listed is counted and left for the next time."""
+    async def sweep(self, *, judge: bool = True) -> dict[str, Found]:
+        """Compare every kind; a kind that cannot be listed is counted and left for the next time.
+
+        Without ``judge`` what was missed says nothing about the watch: it may not have begun yet.
+        """
         found: dict[str, Found] = {}
         for spec in self._specs:
             try:
-                found[spec.kind.kind] = await self._sweep(spec)
+                found[spec.kind.kind] = await self._sweep(spec, judge=judge)
             except ApiError as error:
                 self._metrics.sweep_failures.labels(spec.kind.kind).inc()
                 log.warning("sweep of %s was not possible: %s", spec.kind.kind, error)
@@ -96,7 +99,7 @@ class Sweeper:
         """Kinds whose watch missed something in two sweeps in a row."""
         return [kind.kind for kind, times in self._missed_in_a_row.items() if times >= _DEAF_AFTER]
 
-    async def _sweep(self, spec: WatchSpec) -> Found:
+    async def _sweep(self, spec: WatchSpec, *, judge: bool) -> Found:
         listing = await self._client.list(spec.kind, spec.namespace, label_selector=spec.selector, metadata_only=True)
         ghosts = self._drop_ghosts(spec.kind, listing)
         behind = self._behind(spec.kind, listing)
@@ -107,8 +110,9 @@ class Sweeper:
         for obj in behind:
             await self._catch_up(spec.kind, obj)
         missed = len(behind)
-        times = self._missed_in_a_row.get(spec.kind, 0)
-        self._missed_in_a_row[spec.kind] = times + 1 if missed or ghosts else 0
+        if judge:
+            times = self._missed_in_a_row.get(spec.kind, 0)
+            self._missed_in_a_row[spec.kind] = times + 1 if missed or ghosts else 0
         if missed or ghosts:
             log.warning("sweep of %s: the watch had missed %d changes and %d deletions", spec.kind.kind, missed, ghosts)
             self._metrics.sweep_missed.labels(spec.kind.kind).inc(missed)

@@ -64,7 +64,8 @@ async def test_ac_41_a_foreign_sidecar_and_env_are_removed_within_5_seconds(
             )
 
         assert await until("the child is right again", right_again) < 5
-        assert runtime.metrics.applies.labels(Change.FOREIGN_REMOVED)._value.get() >= 1
+        counted = runtime.metrics.applies.labels(Change.FOREIGN_REMOVED)._value
+        await until("it is counted", lambda: counted.get() >= 1, 5)
 
 
 @pytest.mark.parametrize("kind", [kinds.STATEFUL_SET, kinds.DEPLOYMENT], ids=lambda kind: kind.kind)
@@ -137,7 +138,9 @@ async def test_a_stale_view_ends_in_a_conflict_that_is_settled_on_a_fresh_read(
         outcome = await direct.applier.ensure(direct.intent(image="registry.invalid/a:2"), stale)
         assert outcome.change == Change.UPDATED
         codes = [entry["responseStatus"]["code"] for entry in writes(control_plane, since, namespace=namespace)]
-        assert codes == [409, 200]
+        # More than one 409 when the StatefulSet controller writes its status meanwhile.
+        assert set(codes[:-1]) == {409}
+        assert codes[-1] == 200
 
 
 async def test_a_json_patch_of_an_old_version_is_a_conflict(control_plane: ControlPlane, namespace: str) -> None:
