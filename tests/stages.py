@@ -1,7 +1,8 @@
 """``make test``: every stage in order, its time, and the number of tests per layer.
 
-A stage that cannot run fails with the reason, a layer without a single test fails, and nothing is skipped. Output of a
-stage that passes goes to a log file; of one that fails, its end is shown.
+The end-to-end layer makes a kind cluster of its own and removes it when everything passed; after a failure it stays for
+a look. A stage that cannot run fails with the reason, a layer without a single test fails, and nothing is skipped. Output
+of a stage that passes goes to a log file; of one that fails, its end is shown.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ class Stage:
     cwd: Path = ROOT
 
 
-def _pytest(layer: str, seconds: int, *paths: str, extra: tuple[str, ...] = ()) -> Stage:
+def _pytest(
+    layer: str, seconds: int, *paths: str, extra: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> Stage:
     command = [str(BIN / "pytest"), *paths, "-q", "--no-header", "--durations=8", *extra]
-    return Stage(layer, command, seconds, layer)
+    return Stage(layer, command, seconds, layer, env=env or {})
 
 
 def stages() -> list[Stage]:
     python = str(BIN / "python")
     source = {"PYTHONPATH": "operator"}
+    # A cluster of its own, made anew: its audit log is the evidence of this run alone, and a running demo is left alone.
+    own = {"JIL_CLUSTER": "jil-e2e"}
     return [
         Stage("lint", ["make", "--no-print-directory", "lint"], 120),
         Stage("types", [str(BIN / "mypy")], 300),
@@ -51,8 +56,10 @@ def stages() -> list[Stage]:
         Stage("validator", [python, "-m", "tests.go_tests"], 900),
         _pytest("cluster", 1500, "tests/cluster"),
         _pytest("faults", 900, "tests/faults"),
-        Stage("images", [python, "-m", "testbed", "up"], 2400),
-        _pytest("e2e", 1800, "tests/e2e"),
+        Stage("kind", [python, "-m", "tests.fresh_cluster"], 2400, env=own),
+        Stage("images", [python, "-m", "testbed", "images"], 2400, env=own),
+        _pytest("e2e", 2400, "tests/e2e", env=own),
+        Stage("kind-down", [python, "-m", "testbed", "down", "--cluster", own["JIL_CLUSTER"]], 300),
     ]
 
 

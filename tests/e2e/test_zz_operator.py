@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import yaml
 
-from testbed import audit as bed_audit
 from testbed import cluster, quickstart
 from testbed.quickstart import SYSTEM
 from tests import audit, rbac_usage
@@ -55,8 +55,7 @@ def test_two_replicas_the_leader_is_killed_and_the_other_takes_over_in_twenty_se
 
 
 def _log(demo: Demo) -> list[dict[str, object]]:
-    ours = cluster.Cluster()
-    assert bed_audit is not None
+    ours = cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil"))
     return [json.loads(line) for line in cluster.audit_log(ours).splitlines() if line.strip()]
 
 
