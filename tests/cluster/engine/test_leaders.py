@@ -125,8 +125,8 @@ async def test_i2_at_no_time_do_two_processes_write(control_plane: ControlPlane,
 
     The first, deposed while it was stopped, stands for election again in the same process.
     """
-    first, second = await pair(control_plane, namespace, start, **QUICK)
     since = control_plane.audit_position()
+    first, second = await pair(control_plane, namespace, start, **QUICK)
     first.signal(signal.SIGSTOP)
     await until("the second writes", lambda: writer(control_plane, namespace).startswith(second.user), 40)
     second.signal(signal.SIGSTOP)
