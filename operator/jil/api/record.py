@@ -40,6 +40,14 @@ class PermitMode(StrEnum):
     CHECK = "check"
 
 
+class PermitEnd(StrEnum):
+    """How far the start guard of a permitted pod had got when the pod ended."""
+
+    PASSED = "Passed"
+    NEVER_PASSED = "NeverPassed"
+    UNKNOWN = "Unknown"
+
+
 class Owner(SpecModel):
     """The JILNode that holds the claim."""
 
@@ -110,6 +118,10 @@ class Permit(SpecModel):
         "for its own signatures in recent blocks first."
     )
     issued_at: datetime = Field(description="When it was issued.")
+    ended: PermitEnd | None = Field(
+        default=None,
+        description="Set once the pod's kubelet reported its end: Passed or NeverPassed (its start guard), or Unknown.",
+    )
 
 
 class ReleaseFacts(SpecModel):

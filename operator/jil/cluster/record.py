@@ -28,14 +28,21 @@ class RecordStore:
         except NotFound:
             return None
 
-    async def claim(self, node: JILNode, *, network: str, cluster_uid: str, template_version: int) -> JILNodeRecord:
-        """The record of the node's id: a new one, or the one that is there (whoever owns it: the caller checks)."""
+    async def claim(
+        self, node: JILNode, *, network: str, cluster_uid: str, template_version: int, bootstrapped: bool
+    ) -> JILNodeRecord:
+        """The record of the node's id: a new one, or the one that is there (whoever owns it: the caller checks).
+
+        ``bootstrapped``: a key of this id exists already, so the record was lost and not just never made; its validator
+        must find its sign state.
+        """
         spec: dict[str, Any] = {
             "nodeId": node.spec.node_id,
             "network": network,
             "owner": {"namespace": node.metadata.namespace, "name": node.name, "uid": node.metadata.uid},
             "clusterUID": cluster_uid,
             "templateVersion": template_version,
+            "bootstrapped": bootstrapped,
         }
         name = labels.record_name(node.spec.node_id)
         body: Manifest = {

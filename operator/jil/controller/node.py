@@ -3,61 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jil.api import kinds, labels
-from jil.api.conditions import ConditionType, Finding, Reason, false, true
+from jil.api.conditions import ConditionType, Reason, false, true
 from jil.api.labels import Component
 from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
 from jil.cluster.apply import Change, Outcome
 from jil.cluster.client import Manifest
-from jil.cluster.errors import NotOurs
+from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
-from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
-from jil.cluster.keys import KeyRole, PublicFacts
 from jil.controller import node_facts
 from jil.controller.deps import Deps
-from jil.controller.genesis_copy import ensure_genesis
-from jil.controller.network import member_facts
 from jil.controller.node_acts import ActSubject, NodeActs
-from jil.controller.node_record import keys_of, with_release
+from jil.controller.node_prepare import NodePreparer, Prepared
+from jil.controller.node_record import with_release
 from jil.controller.node_status import NodeStatusWriter
-from jil.controller.permits import Permits
+from jil.controller.permits import PermitFor, Permits
 from jil.controller.queue import Key
 from jil.controller.runtime import Result
 from jil.controller.volumes import Volumes
-from jil.plan.findings import NodeFacts, judge, refused
+from jil.plan.findings import NodeFacts, Verdict, judge, refused
 from jil.plan.lifecycle import Goal, Workload, plan_lifecycle
-from jil.plan.spec_check import Resolved, SpecProblem, claim_problem
+from jil.plan.spec_check import SpecProblem
 from jil.render import node as render_node
-from jil.render import validator
-from jil.render.context import TEMPLATE_VERSION, NodeContext, Object
+from jil.render.context import NodeContext, Object
 
 FINALIZER = "jil.io/node"
 """Holds a deleted JILNode until its workloads are down in order, under grants."""
 
 POLL_SECONDS = 5.0
 """How soon a node that waits for something is looked at again; events usually come first."""
+RECHECK_SECONDS = 60.0
+"""How often a node at rest is compared with its network's height: falling behind is no event of the API server."""
 APPLY_CONCURRENCY = 6
 """Requests of one pass at the same time: a new node has forty children, and other nodes want the API server too."""
-IDENTITY_CHECK_SECONDS = 300.0
-"""Secrets are not watched: a node at rest has its identity compared this often."""
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A node whose references are resolved and whose record is its own."""
-
-    node: JILNode
-    raw: Manifest
-    resolved: Resolved
-    record: JILNodeRecord
-    ctx: NodeContext
-    identity: Finding
-    hold: tuple[Reason, str] | None
-    """Why the validator may not start, as far as it is known before its pod is looked at."""
 
 
 class NodeReconciler:
@@ -69,7 +51,7 @@ class NodeReconciler:
         self._permits = Permits(deps)
         self._acts = NodeActs(deps)
         self._status = NodeStatusWriter(deps)
-        self._verified: dict[str, tuple[str, float]] = {}  # node uid -> (record resourceVersion, when)
+        self._preparer = NodePreparer(deps)
 
     async def __call__(self, key: Key) -> Result:
         namespace = key.namespace or ""
@@ -88,19 +70,46 @@ class NodeReconciler:
         if isinstance(resolved, SpecProblem):
             if node.metadata.deleting:
                 return await self._delete_unresolved(node, raw)
+            await self._guard(node, raw)
             await self._refuse(raw, node, resolved)
-            return Result()
+            return Result(requeue_after=RECHECK_SECONDS)
         if not node.metadata.deleting and FINALIZER not in node.metadata.finalizers:
             raw = await self._add_finalizer(node)
             node = JILNode.parse(raw)
-        prepared = await self._prepare(node, raw, resolved)
+        prepared = await self._preparer.prepare(node, raw, resolved)
         if isinstance(prepared, SpecProblem):
             if node.metadata.deleting:
-                await self._remove_finalizer(node)
-                return Result()
+                return await self._delete_unresolved(node, raw)
             await self._refuse(raw, node, prepared)
-            return Result()
-        return await self._drive(prepared)
+            return Result(requeue_after=RECHECK_SECONDS)
+        try:
+            return await self._drive(prepared)
+        except (Forbidden, Invalid) as error:
+            finding = false(ConditionType.READY, Reason.FORBIDDEN, f"the API server refuses a write: {error}")
+            await self._status.write(raw, prepared.record, Verdict((finding,), "Degraded"))
+            raise
+
+    async def _guard(self, node: JILNode, raw: Manifest) -> None:
+        """A fault of the spec takes nothing from what runs: a validator that has its place keeps being let start, and
+        machines can be drained."""
+        record = await self._deps.records.read(node.spec.node_id)
+        if record is None or record.spec.owner.uid != node.metadata.uid:
+            return
+        record, _ = await self._permit(node, record)
+        subject = ActSubject.of(raw, node, node_facts.network_of(self._deps, record), record)
+        host = await self._volumes.validator_host(record)
+        await self._acts.drain(subject, {Component.VALIDATOR.value: host} if host else {})
+
+    async def _permit(self, node: JILNode, record: JILNodeRecord) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
+        """The permit of a validator that is meant to have a pod now, whatever the spec wants of it later."""
+        record = await self._permits.note_end(record)
+        namespace = node.metadata.namespace or ""
+        name = labels.child_name(node.name, Component.VALIDATOR)
+        workload = self._deps.store.get(kinds.STATEFUL_SET, namespace, name)
+        if workload is None or workload["spec"].get("replicas", 1) == 0:
+            return record, None
+        only_on = await self._volumes.validator_host(record)
+        return await self._permits.ensure(PermitFor(namespace, node.name), record, only_on=only_on)
 
     # -- preparation -------------------------------------------------------------------------------------------------
     async def _refuse(self, raw: Manifest, node: JILNode, problem: SpecProblem) -> None:
@@ -130,113 +139,11 @@ class NodeReconciler:
         )
         self._deps.health.forget((node.metadata.namespace or "", node.name))
 
-    async def _prepare(self, node: JILNode, raw: Manifest, resolved: Resolved) -> _Prepared | SpecProblem:
-        deps = self._deps
-        record = await deps.records.read(node.spec.node_id)
-        if record is None:
-            record = await deps.records.claim(
-                node,
-                network=resolved.network.name,
-                cluster_uid=deps.cluster_uid,
-                template_version=TEMPLATE_VERSION,
-            )
-        problem = claim_problem(node, record, owner_exists=self._owner_exists(record))
-        if problem:
-            return problem
-        owner = record.spec.owner.model_copy(
-            update={"namespace": node.metadata.namespace, "name": node.name, "uid": node.metadata.uid}
-        )
-        record = await deps.records.change(record, owner=owner)
-        ctx = self._context(node, resolved, record)
-        if node.spec.validator.enabled and not node.metadata.deleting:
-            record = await self._ensure_p2p(ctx, record)
-            ctx = replace(ctx, p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None)
-        try:
-            record = await self._ensure_identity(node, ctx, record)
-            identity = true(ConditionType.IDENTITY_READY, Reason.READY, "keys exist and are the recorded ones")
-        except IdentityProblem as error:
-            identity = false(ConditionType.IDENTITY_READY, error.reason, error.message)
-            deps.events.warning(raw, error.reason, error.message, action="Identity")
-            return _Prepared(node, raw, resolved, record, ctx, identity, (error.reason, error.message))
-        hold: tuple[Reason, str] | None = None
-        if node.spec.validator.enabled:
-            record, hold = await ensure_genesis(deps, ctx, record, resolved.network)
-        # Peers that became known meanwhile (our own id among them) belong into the allow-list of this very pass.
-        ctx = self._context(node, resolved, record)
-        return _Prepared(node, raw, resolved, record, ctx, identity, hold)
-
-    def _owner_exists(self, record: JILNodeRecord) -> bool:
-        owner = record.spec.owner
-        live = self._deps.store.get(kinds.JIL_NODE, owner.namespace, owner.name)
-        return live is not None and live["metadata"]["uid"] == owner.uid
-
-    def _context(self, node: JILNode, resolved: Resolved, record: JILNodeRecord) -> NodeContext:
-        members = member_facts(self._deps, resolved.network)
-        dialled, allowed = node_facts.peers(members, resolved.network, node.spec.node_id)
-        if record.spec.keys.node:
-            allowed = tuple(sorted({*allowed, record.spec.keys.node.peer_id}))
-        return NodeContext(
-            name=node.name,
-            namespace=node.metadata.namespace or "",
-            uid=node.metadata.uid,
-            node=node.spec,
-            jurisdiction_name=resolved.jurisdiction.name,
-            jurisdiction=resolved.jurisdiction.spec,
-            network=resolved.network.spec,
-            release_name=resolved.release.name,
-            release=resolved.release.spec,
-            system_namespace=self._deps.system_namespace,
-            dialled_peers=dialled,
-            allowed_peer_ids=allowed,
-            p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None,
-            template_version=record.spec.template_version,
-        )
-
-    async def _ensure_p2p(self, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
-        """The p2p Service comes before everything that would dial it; its address is recorded once."""
-        intent = validator.p2p_service(ctx)
-        live = self._deps.store.get(kinds.SERVICE, ctx.namespace, intent["metadata"]["name"])
-        outcome = await self._deps.applier.ensure(intent, live)
-        address = outcome.object["spec"].get("clusterIP")
-        if not address or address == "None":
-            return record
-        facts = {"clusterIP": address}
-        return await self._deps.records.change(record, p2p=facts)
-
-    async def _ensure_identity(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
-        stamp = (record.metadata.resource_version, self._deps.clock.monotonic())
-        verified = self._verified.get(node.metadata.uid)
-        if verified and verified[0] == stamp[0] and stamp[1] - verified[1] < IDENTITY_CHECK_SECONDS:
-            return record
-        child = labels.child_labels(
-            node=ctx.name,
-            node_uid=ctx.uid,
-            component="identity",
-            network=ctx.network_name,
-            jurisdiction=ctx.jurisdiction_name,
-        )
-        for _ in range(2):  # once to make and record the keys, once more to hand out their copies
-            request = IdentityRequest(
-                record.spec, node.name, ctx.namespace, self._deps.system_namespace, self._deps.cluster_uid, child
-            )
-            found: dict[KeyRole, PublicFacts] = await ensure_identity(
-                self._deps.client, request, validator=node.spec.validator.enabled
-            )
-            updated = await self._deps.records.change(record, keys=keys_of(record.spec.keys, found))
-            if updated == record:
-                break
-            record = updated
-            self._deps.store.put(kinds.JIL_NODE_RECORD, await self._raw_record(record))
-        self._verified[node.metadata.uid] = (record.metadata.resource_version, stamp[1])
-        return record
-
-    async def _raw_record(self, record: JILNodeRecord) -> Manifest:
-        return await self._deps.client.get(kinds.JIL_NODE_RECORD, record.name, self._deps.system_namespace)
-
     # -- the pass ----------------------------------------------------------------------------------------------------
-    async def _drive(self, prepared: _Prepared) -> Result:
+    async def _drive(self, prepared: Prepared) -> Result:
         deps, ctx, record = self._deps, prepared.ctx, prepared.record
         if prepared.node.metadata.deleting:
+            record, _ = await self._permit(prepared.node, record)
             workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, [])
             subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, record)
             return await self._take_down(prepared.node, subject, workloads)
@@ -246,10 +153,17 @@ class NodeReconciler:
         hold = prepared.hold
         volumes = await self._volumes.ensure(ctx, record)
         record = volumes.record
+        permit_hold: tuple[Reason, str] | None = None
+        if hold is None:
+            # Before anything that can be refused: a pod that waits for its permit must not wait for a disk quota.
+            record, permit_hold = await self._permit(prepared.node, record)
         rendered = render_node.objects(ctx)
         workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, rendered)
         plan = plan_lifecycle(goal, workloads)
         replicas = self._withhold(dict(plan.replicas), workloads, hold, volumes.blocked)
+        for intent in rendered:
+            if intent["kind"] == "StatefulSet" and not node_facts.template_settled(deps, ctx, intent):
+                replicas[intent["metadata"]["name"]] = 0
         rendered = render_node.objects(replace(ctx, replicas=replicas))
         taken = node_facts.name_taken(deps, ctx, rendered)
         if taken is not None:
@@ -262,14 +176,11 @@ class NodeReconciler:
             return Result(requeue_after=60.0)
         workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, rendered)
         workloads = [replace(w, declared=self._declared(w, ctx, goal)) for w in workloads]
-        if ctx.node.validator.enabled and goal in (Goal.RUNNING, Goal.MAINTENANCE) and hold is None:
-            only_on = volumes.only_on.get(Component.VALIDATOR.value)
-            record, hold = await self._permits.ensure(ctx, record, only_on=only_on)
         subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, record)
+        await self._acts.settle(subject, goal)
         denial = await self._acts.perform(subject, plan)
         if denial is None and plan.act is None:
             denial = await self._acts.drain(subject, volumes.only_on)
-        await self._acts.settle(subject, goal, workloads)
         if plan.done:
             await self._acts.prune(subject, rendered)
         record = await with_release(deps, record, ctx, goal, workloads)
@@ -284,19 +195,25 @@ class NodeReconciler:
                 network_height=node_facts.network_height(deps, ctx.network_name),
                 identity=prepared.identity,
                 storage=volumes.finding,
-                hold=hold,
+                hold=hold or permit_hold,
                 now=deps.clock.now(),
                 ran_before=bool(record.spec.releases),
             )
         )
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
         settled = verdict.phase in ("Ready", "Stopped", "Maintenance") and denial is None and plan.act is None
-        return Result(requeue_after=None if settled else (0.2 if plan.act and denial is None else POLL_SECONDS))
+        if settled:
+            return Result(requeue_after=RECHECK_SECONDS)
+        return Result(requeue_after=0.2 if plan.act and denial is None else POLL_SECONDS)
 
-    async def _held(self, prepared: _Prepared, goal: Goal) -> Result:
-        """Identity lost or foreign: nothing is started, and nothing that runs is touched."""
+    async def _held(self, prepared: Prepared, goal: Goal) -> Result:
+        """Identity lost or foreign: nothing is started, and nothing that runs is touched, unless it is to be stopped."""
         ctx = prepared.ctx
         workloads = node_facts.workloads(self._deps, ctx.namespace, ctx.name, [])
+        denial: str | None = None
+        if goal is Goal.STOPPED:
+            subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, prepared.record)
+            denial = await self._acts.perform(subject, plan_lifecycle(goal, workloads))
         verdict = judge(
             NodeFacts(
                 goal=goal,
@@ -310,8 +227,10 @@ class NodeReconciler:
                 ran_before=bool(prepared.record.spec.releases),
             )
         )
-        await self._status.write(prepared.raw, prepared.record, verdict, ctx=ctx, goal=goal, workloads=workloads)
-        return Result(requeue_after=60.0)
+        await self._status.write(
+            prepared.raw, prepared.record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial
+        )
+        return Result(requeue_after=1.0 if goal is Goal.STOPPED and verdict.phase != "Stopped" else RECHECK_SECONDS)
 
     @staticmethod
     def _withhold(

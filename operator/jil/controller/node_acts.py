@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from jil.api import kinds, labels
@@ -24,12 +25,13 @@ from jil.controller.node_facts import pods_of
 from jil.plan.acts import Act
 from jil.plan.drain import plan_drain
 from jil.plan.lifecycle import Act as Step
-from jil.plan.lifecycle import ActKind, Goal, LifecyclePlan, Workload
+from jil.plan.lifecycle import ActKind, Goal, LifecyclePlan
+from jil.plan.podview import pod_view
 from jil.plan.voting import NO_CONSENSUS_KEY, Member, NetworkFacts, PodState
 from jil.render.context import Object
 
 _ACT: Mapping[ActKind, Act] = {
-    ActKind.SCALE_TO_ZERO: Act.STOP,
+    ActKind.SCALE_DOWN: Act.STOP,
     ActKind.SERVING_OFF: Act.SERVING_OFF,
     ActKind.DELETE_WORKLOAD: Act.DELETE_WORKLOAD,
 }
@@ -94,7 +96,13 @@ class NodeActs:
             if denial is not None:
                 return denial
         return await self._do(
-            subject, _ACT[step.kind], _KIND[step.target_kind], step.target, step.component, _why(step)
+            subject,
+            _ACT[step.kind],
+            _KIND[step.target_kind],
+            step.target,
+            step.component,
+            _why(step),
+            replicas=step.replicas,
         )
 
     async def _reserve_validator(self, subject: ActSubject) -> str | None:
@@ -108,7 +116,7 @@ class NodeActs:
         return None if isinstance(answer, Grant) else answer
 
     async def _do(
-        self, subject: ActSubject, act: Act, kind: Kind, name: str, component: str, reason: str
+        self, subject: ActSubject, act: Act, kind: Kind, name: str, component: str, reason: str, replicas: int = 0
     ) -> str | None:
         target = await self._target(kind, subject.namespace, name)
         if target is None:
@@ -119,7 +127,7 @@ class NodeActs:
         client = self._deps.client
         try:
             if act is Act.STOP:
-                self._deps.store.put(kind, await client.scale(answer, 0))
+                self._deps.store.put(kind, await client.scale(answer, replicas))
             elif act is Act.SERVING_OFF:
                 self._deps.store.put(kind, await client.stop_serving(answer))
             else:
@@ -230,17 +238,26 @@ class NodeActs:
         return [entry for entry in ledger.get("open", []) if entry.get("node") == subject.node]
 
     # -- giving back -------------------------------------------------------------------------------------------------
-    async def settle(self, subject: ActSubject, goal: Goal, workloads: Sequence[Workload]) -> None:
-        """Grants of a node that runs again, or that is no longer to be stopped, are given back."""
+    async def settle(self, subject: ActSubject, goal: Goal) -> None:
+        """Grants of a node that runs again, or that is no longer to be stopped, are given back.
+
+        Only a pod that was made after the grant, and a reading of its chain from after it became ready, prove that the
+        validator is back; what was read before the act says nothing.
+        """
         if goal is Goal.STOPPED or subject.network_name is None or not self._open(subject):
             return
-        validator = next((w for w in workloads if w.component == Component.VALIDATOR), None)
+        name = labels.pod_name(subject.name, Component.VALIDATOR)
+        raw = self._deps.store.get(kinds.POD, subject.namespace, name)
+        pod = pod_view(raw) if raw is not None else None
+        if pod is None or pod.deleting or pod.created is None:
+            return
         for entry in await self._deps.gate.open_grants(subject.network_name, node=subject.node):
-            if validator is not None and validator.ready and self._follows_the_chain(subject):
-                await self._deps.gate.release(
-                    subject.network_name, entry, why="the validator's pod is ready and follows the chain"
-                )
-            elif entry.act is Act.STOP and validator is not None and (validator.live_replicas or 0) > 0:
+            if pod.created > entry.granted_at.replace(microsecond=0):
+                if pod.ready and pod.ready_since is not None and self._follows_the_chain(subject, pod.ready_since):
+                    await self._deps.gate.release(
+                        subject.network_name, entry, why="the validator's new pod is ready and follows the chain"
+                    )
+            elif entry.act is Act.STOP:
                 outcome = await self._deps.gate.take_back(
                     subject.network_name, entry, why=f"spec.state is {goal} again before the stop was done"
                 )
@@ -249,9 +266,9 @@ class NodeActs:
                         subject.raw, EventReason.UPDATED, f"grant {entry.id} was taken back", action="TakeBack"
                     )
 
-    def _follows_the_chain(self, subject: ActSubject) -> bool:
+    def _follows_the_chain(self, subject: ActSubject, since: datetime) -> bool:
         reading = self._deps.health.reading((subject.namespace, subject.name))
-        if reading is None or not reading.fresh(self._deps.clock.now()) or reading.chain is None:
+        if reading is None or not reading.fresh(self._deps.clock.now()) or reading.chain is None or reading.at < since:
             return False
         return reading.chain.ok and not reading.chain.catching_up
 
@@ -333,7 +350,7 @@ def _config_maps_of(pod_spec: Mapping[str, Any]) -> set[str]:
 
 def _why(step: Step) -> str:
     words = {
-        ActKind.SCALE_TO_ZERO: "is stopped as the spec asks",
+        ActKind.SCALE_DOWN: "is stopped as the spec asks",
         ActKind.SERVING_OFF: "takes no more traffic as the spec asks",
         ActKind.DELETE_WORKLOAD: "is removed with its JILNode",
     }

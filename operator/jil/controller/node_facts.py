@@ -13,6 +13,7 @@ from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
 from jil.api.release import JILRelease
+from jil.cluster.apply import APPLIED, hashes
 from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.controller.network import MemberFacts
@@ -96,6 +97,10 @@ def _workload(intent: Object, live: Manifest | None, declared: int, pods: list[P
     if live is None:
         return Workload(intent["metadata"]["name"], kind, component, declared, None)
     status = live.get("status", {})
+    if kind == "Deployment":
+        # A ReplicaSet leaves evicted pods lying about; they run nothing. For a StatefulSet such a phase is evidence of
+        # nothing, and its controller replaces the pod.
+        pods = [p for p in pods if p.phase not in ("Succeeded", "Failed")]
     return Workload(
         name=intent["metadata"]["name"],
         kind=kind,
@@ -131,6 +136,24 @@ def network_of(deps: Deps, record: JILNodeRecord | None) -> JILNetwork | None:
         return JILNetwork.parse(raw)
     except InvalidObject:
         return None
+
+
+def template_settled(deps: Deps, ctx: NodeContext, intent: Object) -> bool:
+    """Whether a StatefulSet that is scaled up from nothing would start with this very template.
+
+    With ``partition: 1`` its pod is made from ``currentRevision``, which follows a new template only once the controller
+    has seen it at zero replicas: scaled up in the same write, the OLD template would start, and stay.
+    """
+    live = deps.store.get(kinds.STATEFUL_SET, ctx.namespace, intent["metadata"]["name"])
+    if live is None or live["spec"].get("replicas", 1) > 0:
+        return True
+    status = live.get("status", {})
+    applied = ((live["metadata"].get("annotations") or {}).get(APPLIED) or "-").partition("-")[2]
+    return (
+        applied == hashes(intent)[1]
+        and status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+        and status.get("currentRevision") == status.get("updateRevision")
+    )
 
 
 def name_taken(deps: Deps, ctx: NodeContext, rendered: Iterable[Object]) -> SpecProblem | None:

@@ -59,5 +59,8 @@ async def with_release(
         return record
     if history and history[0].release == ctx.release_name:
         return record
-    entry = ReleaseFacts(release=ctx.release_name, since=whole_seconds(deps.clock.now()), images=release_images(ctx))
+    images = release_images(ctx)
+    if not all(w.runs(images.get(w.component, "")) for w in workloads if w.declared > 0):
+        return record  # a StatefulSet is armed with the new template: its pod still runs the old release
+    entry = ReleaseFacts(release=ctx.release_name, since=whole_seconds(deps.clock.now()), images=images)
     return await deps.records.change(record, releases=(entry, *history)[:RELEASES_MAX])

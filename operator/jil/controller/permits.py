@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jil.api import kinds, labels
@@ -36,12 +37,19 @@ from jil.plan.permit import (
     decide_permit,
 )
 from jil.plan.podview import pod_view
-from jil.render.context import NodeContext
 
 _REASON: Mapping[HoldReason, Reason] = {
     HoldReason.SIGN_STATE_LOST: Reason.SIGN_STATE_LOST,
     HoldReason.FENCING_UNCONFIRMED: Reason.FENCING_UNCONFIRMED,
 }
+
+
+@dataclass(frozen=True)
+class PermitFor:
+    """Whose validator: a permit depends on nothing else of a node, so that no fault of its spec takes it away."""
+
+    namespace: str
+    name: str
 
 
 class Permits:
@@ -50,8 +58,16 @@ class Permits:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
+    async def note_end(self, record: JILNodeRecord) -> JILNodeRecord:
+        """How the permitted pod ended goes into the record: after a restart of the operator it is still known."""
+        permit = record.spec.permit
+        seen = self._deps.pod_ends.of(permit.pod_uid) if permit and permit.ended is None else None
+        if permit is None or seen is None:
+            return record
+        return await self._deps.records.change(record, permit=permit.model_copy(update={"ended": seen.guard.value}))
+
     async def ensure(
-        self, ctx: NodeContext, record: JILNodeRecord, *, only_on: str | None
+        self, ctx: PermitFor, record: JILNodeRecord, *, only_on: str | None
     ) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
         """The current pod has the permit it may have; returns the hold to show when it has none."""
         name = labels.pod_name(ctx.name, Component.VALIDATOR)
@@ -95,7 +111,7 @@ class Permits:
         self._deps.store.put(kinds.POD, pod)
         return pod
 
-    def _decide(self, ctx: NodeContext, record: JILNodeRecord, pod: Manifest, only_on: str | None) -> Permit | Hold:
+    def _decide(self, ctx: PermitFor, record: JILNodeRecord, pod: Manifest, only_on: str | None) -> Permit | Hold:
         view = pod_view(pod)
         permit = record.spec.permit
         volume = self._deps.store.get(
@@ -117,18 +133,21 @@ class Permits:
                 guard=guard_of(pod),
             ),
             SignVolume(volume["metadata"]["uid"], only_on) if volume else None,
-            predecessor=self._predecessor(ctx, permit.pod_uid, view.uid) if permit else None,
+            predecessor=self._predecessor(ctx, permit.pod_uid, view.uid, permit.ended) if permit else None,
         )
 
-    def _predecessor(self, ctx: NodeContext, uid: str, current: str) -> Predecessor | None:
+    def _predecessor(self, ctx: PermitFor, uid: str, current: str, ended: str | None) -> Predecessor | None:
         if uid == current:
             return None
         for raw in self._deps.store.children(kinds.POD, ctx.namespace, ctx.name):
             if raw["metadata"]["uid"] == uid:
                 return Predecessor(PodEnd.PRESENT, guard_of(raw))
-        return self._deps.pod_ends.of(uid) or Predecessor(PodEnd.VANISHED)
+        seen = self._deps.pod_ends.of(uid)
+        if seen is None and ended is not None:
+            seen = Predecessor(PodEnd.TERMINATED, Guard(ended))
+        return seen or Predecessor(PodEnd.VANISHED)
 
-    async def _issue(self, ctx: NodeContext, record: JILNodeRecord, pod: Manifest, answer: Permit) -> JILNodeRecord:
+    async def _issue(self, ctx: PermitFor, record: JILNodeRecord, pod: Manifest, answer: Permit) -> JILNodeRecord:
         meta = pod["metadata"]
         permit = RecordedPermit(
             pod_uid=meta["uid"],

@@ -38,6 +38,7 @@ class PodEnds:
         """To be called with every version of a validator's pod, the last one of a DELETED event included."""
         view = pod_view(pod)
         if not view.containers_ended:
+            self._seen.pop(view.uid, None)
             return
         self._seen[view.uid] = Predecessor(PodEnd.TERMINATED, guard_of(pod))
         self._seen.move_to_end(view.uid)

@@ -12,7 +12,7 @@ from jil.api.labels import Component
 from jil.api.quantity import parse_quantity
 from jil.api.record import JILNodeRecord, Volume
 from jil.cluster.client import Manifest
-from jil.cluster.errors import AlreadyExists, NotFound
+from jil.cluster.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from jil.controller.deps import Deps
 from jil.render import storage
 from jil.render.context import NodeContext
@@ -44,6 +44,11 @@ class Volumes:
             self._only_on[name] = only_host(volume)
         return self._only_on[name]
 
+    async def validator_host(self, record: JILNodeRecord) -> str | None:
+        """The one host of the recorded volume of the validator, None when it can move or is not bound."""
+        volume = record.spec.volume(Component.VALIDATOR.value)
+        return await self._kept(volume.pv_name) if volume and volume.pv_name else None
+
     async def ensure(self, ctx: NodeContext, record: JILNodeRecord) -> VolumesOutcome:
         """Every claim exists, has its size, is the recorded one; bound volumes outlive their claim."""
         volumes = {v.component: v for v in record.spec.volumes}
@@ -59,7 +64,12 @@ class Volumes:
             volumes[component.value] = Volume(
                 component=component.value, pvc_uid=claim["metadata"]["uid"], pv_name=pv_name
             )
-            if claim["metadata"].get("deletionTimestamp"):
+            if claim.get("status", {}).get("phase") == "Lost":
+                name = claim["metadata"]["name"]
+                problems.append(
+                    (component, Reason.VOLUME_LOST, f"claim {name} has lost its volume {pv_name}: restore a backup")
+                )
+            elif claim["metadata"].get("deletionTimestamp"):
                 name = claim["metadata"]["name"]
                 problems.append(
                     (
@@ -74,7 +84,7 @@ class Volumes:
                 host = await self._kept(pv_name)
                 if host is not None:
                     only_on[component.value] = host
-                growing = _growing(claim)
+                growing = claim.get("refused") or _growing(claim)
                 if growing:
                     waiting.append(growing)
         recorded = tuple(sorted(volumes.values(), key=lambda v: v.component))
@@ -116,6 +126,9 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
             return (await deps.applier.ensure(intent, None)).object
         except AlreadyExists:
             live = await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, ctx.namespace)
+        except (Forbidden, Invalid) as error:
+            # A quota or a policy: told as what it is, and everything else of the node goes on.
+            return _Lost(Reason.WAITING_FOR_VOLUME, f"claim {name} is refused: {error.message}")
     uid = live["metadata"]["uid"]
     if recorded is not None and recorded.pvc_uid != uid:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
@@ -131,7 +144,11 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
     intent["spec"]["accessModes"] = live["spec"]["accessModes"]
     if "storageClassName" in live["spec"]:
         intent["spec"]["storageClassName"] = live["spec"]["storageClassName"]
-    return (await deps.applier.ensure(intent, live)).object
+    try:
+        return (await deps.applier.ensure(intent, live)).object
+    except (Forbidden, Invalid) as error:
+        # A StorageClass that cannot grow, for one: the volume that is there serves on.
+        return {**live, "refused": error.message}
 
 
 async def _read_claim(deps: Deps, namespace: str, name: str) -> Manifest | None:

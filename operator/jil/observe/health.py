@@ -23,11 +23,29 @@ MAX_BODY = 64 * 1024
 TIMEOUT_SECONDS = 3.0
 
 
+def _count(value: object) -> int:
+    """A count as JSON has it. Raises ValueError for anything else: what a node says is not taken on trust."""
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r:.40} is not a count")
+    return value
+
+
+def _word(value: object) -> str | None:
+    """A short text, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not a text")
+    return value[:256]
+
+
 def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
     """The JSON of ``/v1/health``. A malformed body is a reading with an error, never an exception."""
     try:
         components = {
-            name: ComponentHealth(bool(part["ok"]), part.get("version"), part.get("error"))
+            name: ComponentHealth(part["ok"] is True, _word(part.get("version")), _word(part.get("error")))
             for name in ("database", "cache", "broker")
             if (part := body.get(name)) is not None
         }
@@ -35,15 +53,15 @@ def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
         chain = None
         if raw is not None:
             chain = ChainHealth(
-                ok=bool(raw["ok"]),
-                height=int(raw.get("height") or 0),
+                ok=raw["ok"] is True,
+                height=_count(raw.get("height")),
                 catching_up=bool(raw.get("catchingUp")),
-                peers=int(raw.get("peers") or 0),
-                address=str(raw.get("address") or ""),
-                peer_id=str(raw.get("peerId") or ""),
-                voting_power=int(raw.get("votingPower") or 0),
-                version=raw.get("version"),
-                error=raw.get("error"),
+                peers=_count(raw.get("peers")),
+                address=_word(raw.get("address")) or "",
+                peer_id=_word(raw.get("peerId")) or "",
+                voting_power=_count(raw.get("votingPower")),
+                version=_word(raw.get("version")),
+                error=_word(raw.get("error")),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return HealthReading(at=at, error=f"the health endpoint answered something unreadable: {error!r}")
@@ -61,7 +79,7 @@ async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[]
             if len(raw) > MAX_BODY:
                 return HealthReading(at=now(), error=f"{url} answered more than {MAX_BODY} bytes")
             body = json.loads(raw)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
         return HealthReading(at=now(), error=f"{url}: {type(error).__name__}: {error}")
     if not isinstance(body, dict):
         return HealthReading(at=now(), error=f"{url} answered no JSON object")
@@ -134,12 +152,19 @@ class HealthPoller:
             for k in keys
             if (r := self._readings.get(k)) and r.chain and r.chain.ok and r.fresh(self._now())
         ]
-        return max(heights, default=None)
+        # One node that lies about its height must not make all others look late.
+        ordered = sorted(heights, reverse=True)
+        return ordered[1] if len(ordered) >= 3 else max(ordered, default=None)
 
     async def run(self) -> None:
         """Polls until it is cancelled."""
         while True:
-            await asyncio.gather(*(self._poll(key) for key in tuple(self._wanted)))
+            polls = (self._poll(key) for key in tuple(self._wanted))
+            for outcome in await asyncio.gather(*polls, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("a reading of a health endpoint failed: %r", outcome)
+                elif isinstance(outcome, BaseException):
+                    raise outcome
             await self._sleep(self._interval)
 
     async def _poll(self, key: NodeKey) -> None:

@@ -69,7 +69,7 @@ class Workload:
 
 
 class ActKind(StrEnum):
-    SCALE_TO_ZERO = "ScaleToZero"
+    SCALE_DOWN = "ScaleDown"
     SERVING_OFF = "ServingOff"
     SERVING_ON = "ServingOn"  # not disruptive: needs no grant
     DELETE_WORKLOAD = "DeleteWorkload"
@@ -83,6 +83,8 @@ class Act:
     target: str
     target_kind: str
     component: str
+    replicas: int = 0
+    """What a workload is scaled to."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ def _running_replicas(workloads: Sequence[Workload]) -> dict[str, int]:
 
 
 def _lowering_act(workloads: Sequence[Workload]) -> Act | None:
-    """A service whose declared count fell to nothing."""
+    """A service that has more pods than declared, by a changed spec or by somebody's hand."""
     for workload in workloads:
-        if workload.is_service and workload.declared == 0 and (workload.live_replicas or 0) > 0:
-            return Act(ActKind.SCALE_TO_ZERO, workload.name, workload.kind, workload.component)
+        if workload.is_service and (workload.live_replicas or 0) > workload.declared:
+            return Act(ActKind.SCALE_DOWN, workload.name, workload.kind, workload.component, replicas=workload.declared)
     return None
 
 
@@ -149,7 +151,7 @@ def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
     stage = [w for w in alive if _stage(w.component) == last]
     for workload in stage:
         if (workload.live_replicas or 0) > 0:
-            act = Act(ActKind.SCALE_TO_ZERO, workload.name, workload.kind, workload.component)
+            act = Act(ActKind.SCALE_DOWN, workload.name, workload.kind, workload.component)
             return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{workload.name} to stop")
     leaving = sorted(pod.name for w in stage for pod in w.pods)
     if leaving:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from jil.api import labels
@@ -29,6 +30,9 @@ class PodView:
     trouble_message: str = ""
     containers_ended: bool = False
     """Every container is terminated and none will be restarted: the process is observed to be gone."""
+    created: datetime | None = None
+    ready_since: datetime | None = None
+    """When the Ready condition last changed."""
     image: str = ""
     """Image of the first container, as the pod was told to run it."""
 
@@ -42,7 +46,6 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
     meta, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     trouble, message = _trouble(status, conditions)
-    statuses = status.get("containerStatuses", [])
     pod_labels = meta.get("labels", {})
     return PodView(
         name=meta["name"],
@@ -57,9 +60,28 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         permit=meta.get("annotations", {}).get(labels.START_PERMIT),
         trouble=trouble,
         trouble_message=message,
-        containers_ended=bool(statuses) and all("terminated" in s.get("state", {}) for s in statuses),
+        containers_ended=_ended(status, conditions),
+        created=_time(meta.get("creationTimestamp")),
+        ready_since=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
         image=next((c.get("image", "") for c in spec.get("containers", [])), ""),
     )
+
+
+def _ended(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    """Whether the kubelet reported the end of the whole pod.
+
+    A container that is terminated may be about to be restarted in place, so the phase must be a final one as well; and a
+    final phase that the pod garbage collector wrote is no report of a kubelet.
+    """
+    statuses = status.get("containerStatuses", [])
+    if conditions.get("DisruptionTarget", {}).get("reason") == "DeletionByPodGC":
+        return False
+    final = status.get("phase") in ("Succeeded", "Failed")
+    return final and bool(statuses) and all("terminated" in s.get("state", {}) for s in statuses)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> tuple[str | None, str]:

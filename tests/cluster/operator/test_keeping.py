@@ -194,3 +194,53 @@ def test_ac_26_pushed_configuration_changes_a_file_and_no_pod(world: World, runn
     )
     after = {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]}
     assert after == pods
+
+
+def test_a_scaled_up_service_is_put_back_under_a_grant(world: World, running: Home) -> None:
+    path = f"{APPS}/{running.namespace}/deployments/{running.name}-transfers"
+    world.api.request("PATCH", path, {"spec": {"replicas": 3}}, content_type=MERGE)
+    world.until(lambda: world.api.get(path)["spec"]["replicas"] == 1, "the count to be put back", 20)
+    world.until_ready(running.namespace, running.name)
+
+
+def test_an_evicted_service_pod_that_nobody_removes_does_not_hold_up_a_stop(world: World, running: Home) -> None:
+    pods = f"{CORE}/{running.namespace}/pods"
+    labels = world.api.get(pods)["items"]
+    service = next(p for p in labels if p["metadata"]["labels"]["app.kubernetes.io/name"] == "transfers")
+    leftover = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{running.name}-transfers-evicted",
+            "labels": {k: v for k, v in service["metadata"]["labels"].items() if k != "app.kubernetes.io/managed-by"},
+        },
+        "spec": {
+            **{k: v for k, v in service["spec"].items() if k in ("containers", "securityContext", "volumes")},
+            "nodeName": "nowhere",
+            "automountServiceAccountToken": False,
+        },
+    }
+    world.api.create(pods, leftover)
+    path = f"{pods}/{running.name}-transfers-evicted"
+    world.api.request(
+        "PATCH", f"{path}/status", {"status": {"phase": "Failed", "reason": "Evicted"}}, content_type=MERGE
+    )
+    label = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "jil-operator"}}}
+    world.api.request("PATCH", path, label, content_type=MERGE)
+    world.patch_node(running.namespace, running.name, {"state": "Stopped"})
+    world.until(lambda: world.phase(running.namespace, running.name) == "Stopped", "the node to stop", 40)
+
+
+def test_a_validator_pod_that_restarts_while_the_spec_is_wrong_still_gets_its_permit(
+    world: World, running: Home
+) -> None:
+    world.patch_node(running.namespace, running.name, {"services": [{"name": "nope", "replicas": 2}]})
+    world.until(lambda: world.phase(running.namespace, running.name) == "Invalid", "the fault to be told", 20)
+    pod = f"{CORE}/{running.namespace}/pods/{running.name}-validator-0"
+    uid = world.api.get(pod)["metadata"]["uid"]
+    world.api.delete(pod)
+    world.until(lambda: world.api.get(pod)["metadata"]["uid"] != uid, "another pod")
+    world.until(
+        lambda: "jil.io/start-permit" in world.api.get(pod)["metadata"].get("annotations", {}), "its permit", 80
+    )
+    assert world.phase(running.namespace, running.name) == "Invalid"

@@ -27,7 +27,17 @@ def test_a_healthy_body_is_read() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"database": "up"}, {"database": {}}, {"chain": {"ok": True, "height": "high"}}, {"chain": 3}],
+    [
+        {"database": "up"},
+        {"database": {}},
+        {"database": {"ok": True, "version": ["15"]}},
+        {"chain": {"ok": True, "height": "high"}},
+        {"chain": {"ok": True, "height": float("inf")}},
+        {"chain": {"ok": True, "height": 2**64}},
+        {"chain": {"ok": True, "height": -1}},
+        {"chain": {"ok": True, "height": True}},
+        {"chain": 3},
+    ],
 )
 def test_a_malformed_body_is_a_reading_with_an_error(body: dict[str, Any]) -> None:
     assert parse_health(body, NOW).error is not None
@@ -81,8 +91,9 @@ async def test_a_good_answer_is_a_reading(endpoint: Endpoint) -> None:
         web.Response(text="not json"),
         web.Response(text="[1, 2]"),
         web.Response(text='"' + "x" * (MAX_BODY + 1) + '"'),
+        web.Response(text="[" * (MAX_BODY - 1)),
     ],
-    ids=["error", "redirect", "garbage", "list", "huge"],
+    ids=["error", "redirect", "garbage", "list", "huge", "deep"],
 )
 async def test_any_other_answer_is_a_reading_with_an_error(endpoint: Endpoint, answer: web.Response) -> None:
     endpoint.answer = answer
@@ -115,3 +126,16 @@ async def test_the_poller_tells_changes_and_not_heights(endpoint: Endpoint) -> N
         assert poller.highest({("ns", "n")}) is None, "what cannot be read has no height"
         poller.forget(("ns", "n"))
         assert poller.reading(("ns", "n")) is None
+
+
+async def test_one_node_that_lies_about_its_height_makes_no_other_look_late(endpoint: Endpoint) -> None:
+    heights = {"a": 100, "b": 101, "liar": 10**12}
+    async with aiohttp.ClientSession() as session:
+        poller = HealthPoller(
+            session=session, now=lambda: NOW, on_change=lambda key: None, url=lambda namespace, name: endpoint.url
+        )
+        for name, height in heights.items():
+            endpoint.answer = web.json_response(healthy(height))
+            poller.watch(("ns", name))
+            await poller._poll(("ns", name))
+        assert poller.highest({("ns", name) for name in heights}) == 101

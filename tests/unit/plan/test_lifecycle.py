@@ -82,7 +82,7 @@ def _stop_sequence(goal: Goal) -> list[str]:
                 replace(w, pods=tuple(replace(p, serving=False) if p.name == act.target else p for p in w.pods))
                 for w in workloads
             ]
-        elif act.kind is ActKind.SCALE_TO_ZERO:
+        elif act.kind is ActKind.SCALE_DOWN:
             workloads = [replace(w, live_replicas=0, pods=()) if w.name == act.target else w for w in workloads]
         elif act.kind is ActKind.DELETE_WORKLOAD:
             workloads = [replace(w, live_replicas=None) if w.name == act.target else w for w in workloads]
@@ -93,19 +93,19 @@ def test_stopping_goes_serving_off_services_health_validator_broker_cache_databa
     assert _stop_sequence(Goal.STOPPED) == [
         "ServingOff:n-rates-0",
         "ServingOff:n-transfers-0",
-        "ScaleToZero:n-rates",
-        "ScaleToZero:n-transfers",
-        "ScaleToZero:n-health",
-        "ScaleToZero:n-validator",
-        "ScaleToZero:n-broker",
-        "ScaleToZero:n-cache",
-        "ScaleToZero:n-database",
+        "ScaleDown:n-rates",
+        "ScaleDown:n-transfers",
+        "ScaleDown:n-health",
+        "ScaleDown:n-validator",
+        "ScaleDown:n-broker",
+        "ScaleDown:n-cache",
+        "ScaleDown:n-database",
     ]
 
 
 def test_ac_41_deletion_stops_in_the_same_order_and_removes_each_workload() -> None:
     sequence = _stop_sequence(Goal.DELETED)
-    scaled = [s.split(":")[1] for s in sequence if s.startswith("ScaleToZero")]
+    scaled = [s.split(":")[1] for s in sequence if s.startswith("ScaleDown")]
     removed = [s.split(":")[1] for s in sequence if s.startswith("DeleteWorkload")]
     assert scaled[-4:] == ["n-validator", "n-broker", "n-cache", "n-database"]
     assert removed[-4:] == ["n-validator", "n-broker", "n-cache", "n-database"]
@@ -163,4 +163,12 @@ def test_what_the_release_no_longer_has_is_not_scaled_down_by_an_apply() -> None
     plan = plan_lifecycle(Goal.RUNNING, [*node(), workload("old", 2, declared=0)])
     assert plan.replicas["n-old"] == 2
     assert plan.act is not None
-    assert (plan.act.kind, plan.act.target) == (ActKind.SCALE_TO_ZERO, "n-old")
+    assert (plan.act.kind, plan.act.target) == (ActKind.SCALE_DOWN, "n-old")
+
+
+def test_a_lowered_count_is_an_act_of_its_own_and_no_apply() -> None:
+    workloads = [workload("rates", 3) if w.component == "rates" else w for w in node()]
+    plan = plan_lifecycle(Goal.RUNNING, workloads)
+    assert plan.replicas["n-rates"] == 3
+    assert plan.act is not None
+    assert (plan.act.kind, plan.act.target, plan.act.replicas) == (ActKind.SCALE_DOWN, "n-rates", 1)

@@ -45,9 +45,20 @@ def test_an_unschedulable_pod_tells_the_schedulers_words() -> None:
     assert (view.trouble, view.trouble_message) == ("Unschedulable", "0/3 nodes")
 
 
-def test_a_pod_is_observed_to_have_ended_only_when_every_container_has() -> None:
+def test_i1_a_pod_is_observed_to_have_ended_only_when_its_kubelet_said_so_of_all_of_it() -> None:
     ended = {"name": "a", "state": {"terminated": {"exitCode": 0}}}
     running = {"name": "b", "state": {"running": {}}}
-    assert pod_view(_pod(containerStatuses=[ended])).containers_ended
-    assert not pod_view(_pod(containerStatuses=[ended, running])).containers_ended
-    assert not pod_view(_pod()).containers_ended, "no statuses yet is not an end"
+    assert pod_view(_pod(phase="Succeeded", containerStatuses=[ended])).containers_ended
+    assert not pod_view(_pod(phase="Failed", containerStatuses=[ended, running])).containers_ended
+    assert not pod_view(_pod(phase="Failed")).containers_ended, "no statuses yet is not an end"
+
+
+def test_i1_a_container_that_is_about_to_be_restarted_in_place_is_no_end() -> None:
+    crashed = {"name": "a", "state": {"terminated": {"exitCode": 137}}}
+    assert not pod_view(_pod(phase="Running", containerStatuses=[crashed])).containers_ended
+
+
+def test_i1_the_word_of_the_pod_garbage_collector_is_no_report_of_a_kubelet() -> None:
+    stale = {"name": "a", "state": {"terminated": {"exitCode": 137}}}
+    gc = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    assert not pod_view(_pod(phase="Failed", conditions=[gc], containerStatuses=[stale])).containers_ended

@@ -1,0 +1,170 @@
+"""Before anything is rendered: the node's record is its own, its address and its keys exist, its genesis is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from jil.api import kinds, labels
+from jil.api.conditions import ConditionType, Finding, Reason, false, true
+from jil.api.node import JILNode
+from jil.api.record import JILNodeRecord
+from jil.cluster.client import Manifest
+from jil.cluster.errors import Invalid, NotFound
+from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
+from jil.cluster.keys import KeyRole, PublicFacts
+from jil.controller import node_facts
+from jil.controller.deps import Deps
+from jil.controller.genesis_copy import ensure_genesis
+from jil.controller.network import member_facts
+from jil.controller.node_record import keys_of
+from jil.plan.spec_check import Resolved, SpecProblem, claim_problem
+from jil.render import validator
+from jil.render.context import TEMPLATE_VERSION, NodeContext
+
+IDENTITY_CHECK_SECONDS = 300.0
+"""Secrets are not watched: a node at rest has its identity compared this often."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A node whose references are resolved and whose record is its own."""
+
+    node: JILNode
+    raw: Manifest
+    resolved: Resolved
+    record: JILNodeRecord
+    ctx: NodeContext
+    identity: Finding
+    hold: tuple[Reason, str] | None
+    """Why the validator may not start, as far as it is known before its pod is looked at."""
+
+
+class NodePreparer:
+    """Takes a node to where it can be rendered; every step is found done, or done, or told as what is missing."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._verified: dict[str, tuple[str, float]] = {}  # node uid -> (record resourceVersion, when)
+
+    async def prepare(self, node: JILNode, raw: Manifest, resolved: Resolved) -> Prepared | SpecProblem:
+        """The prepared node, or why its id is not its own. Raises the client's errors."""
+        deps = self._deps
+        record = await deps.records.read(node.spec.node_id)
+        if record is None:
+            record = await deps.records.claim(
+                node,
+                network=resolved.network.name,
+                cluster_uid=deps.cluster_uid,
+                template_version=TEMPLATE_VERSION,
+                bootstrapped=await self._had_a_key(node),
+            )
+        problem = claim_problem(node, record, owner_exists=self._owner_exists(record))
+        if problem:
+            return problem
+        owner = record.spec.owner.model_copy(
+            update={"namespace": node.metadata.namespace, "name": node.name, "uid": node.metadata.uid}
+        )
+        record = await deps.records.change(record, owner=owner)
+        ctx = self._context(node, resolved, record)
+        if node.spec.validator.enabled and not node.metadata.deleting:
+            taken = node_facts.name_taken(deps, ctx, [validator.p2p_service(ctx)])
+            if taken is not None:
+                return taken
+            record = await self._ensure_p2p(ctx, record)
+            ctx = replace(ctx, p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None)
+        try:
+            record = await self._ensure_identity(node, ctx, record)
+            identity = true(ConditionType.IDENTITY_READY, Reason.READY, "keys exist and are the recorded ones")
+        except IdentityProblem as error:
+            identity = false(ConditionType.IDENTITY_READY, error.reason, error.message)
+            deps.events.warning(raw, error.reason, error.message, action="Identity")
+            return Prepared(node, raw, resolved, record, ctx, identity, (error.reason, error.message))
+        hold: tuple[Reason, str] | None = None
+        if node.spec.validator.enabled:
+            record, hold = await ensure_genesis(deps, ctx, record, resolved.network)
+        # Peers that became known meanwhile (our own id among them) belong into the allow-list of this very pass.
+        ctx = self._context(node, resolved, record)
+        return Prepared(node, raw, resolved, record, ctx, identity, hold)
+
+    async def _had_a_key(self, node: JILNode) -> bool:
+        """The record is made before any key; a key without a record means that the record was lost."""
+        name = labels.master_validator_key_secret(node.spec.node_id)
+        try:
+            await self._deps.client.get(kinds.SECRET, name, self._deps.system_namespace)
+        except NotFound:
+            return False
+        return True
+
+    def _owner_exists(self, record: JILNodeRecord) -> bool:
+        owner = record.spec.owner
+        live = self._deps.store.get(kinds.JIL_NODE, owner.namespace, owner.name)
+        return live is not None and live["metadata"]["uid"] == owner.uid
+
+    def _context(self, node: JILNode, resolved: Resolved, record: JILNodeRecord) -> NodeContext:
+        members = member_facts(self._deps, resolved.network)
+        dialled, allowed = node_facts.peers(members, resolved.network, node.spec.node_id)
+        if record.spec.keys.node:
+            allowed = tuple(sorted({*allowed, record.spec.keys.node.peer_id}))
+        return NodeContext(
+            name=node.name,
+            namespace=node.metadata.namespace or "",
+            uid=node.metadata.uid,
+            node=node.spec,
+            jurisdiction_name=resolved.jurisdiction.name,
+            jurisdiction=resolved.jurisdiction.spec,
+            network=resolved.network.spec,
+            release_name=resolved.release.name,
+            release=resolved.release.spec,
+            system_namespace=self._deps.system_namespace,
+            dialled_peers=dialled,
+            allowed_peer_ids=allowed,
+            p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None,
+            template_version=record.spec.template_version,
+        )
+
+    async def _ensure_p2p(self, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
+        """The p2p Service comes before everything that would dial it; its address is recorded once."""
+        intent = validator.p2p_service(ctx)
+        live = self._deps.store.get(kinds.SERVICE, ctx.namespace, intent["metadata"]["name"])
+        try:
+            outcome = await self._deps.applier.ensure(intent, live)
+        except Invalid:
+            if ctx.p2p_cluster_ip is None or live is not None:
+                raise
+            # The recorded address was given to somebody else, or is outside this cluster's range: a new one is recorded.
+            outcome = await self._deps.applier.ensure(validator.p2p_service(replace(ctx, p2p_cluster_ip=None)), None)
+        address = outcome.object["spec"].get("clusterIP")
+        if not address or address == "None":
+            return record
+        facts = {"clusterIP": address}
+        return await self._deps.records.change(record, p2p=facts)
+
+    async def _ensure_identity(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
+        stamp = (record.metadata.resource_version, self._deps.clock.monotonic())
+        verified = self._verified.get(node.metadata.uid)
+        if verified and verified[0] == stamp[0] and stamp[1] - verified[1] < IDENTITY_CHECK_SECONDS:
+            return record
+        child = labels.child_labels(
+            node=ctx.name,
+            node_uid=ctx.uid,
+            component="identity",
+            network=ctx.network_name,
+            jurisdiction=ctx.jurisdiction_name,
+        )
+        for _ in range(2):  # once to make and record the keys, once more to hand out their copies
+            request = IdentityRequest(
+                record.spec, node.name, ctx.namespace, self._deps.system_namespace, self._deps.cluster_uid, child
+            )
+            found: dict[KeyRole, PublicFacts] = await ensure_identity(
+                self._deps.client, request, validator=node.spec.validator.enabled
+            )
+            updated = await self._deps.records.change(record, keys=keys_of(record.spec.keys, found))
+            if updated == record:
+                break
+            record = updated
+            self._deps.store.put(kinds.JIL_NODE_RECORD, await self._raw_record(record))
+        self._verified[node.metadata.uid] = (record.metadata.resource_version, stamp[1])
+        return record
+
+    async def _raw_record(self, record: JILNodeRecord) -> Manifest:
+        return await self._deps.client.get(kinds.JIL_NODE_RECORD, record.name, self._deps.system_namespace)
