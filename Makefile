@@ -50,7 +50,7 @@ generate: ## Write the generated files
 golden: ## Write the golden files of the renderers (read the diff before you commit it)
 	@$(BIN)/python tests/unit/render/golden.py && $(BIN)/python -m tests.unit.charts.goldens --write
 
-unit cluster faults e2e: ## One layer of tests
+unit cluster faults e2e: ## One layer of tests (faults FULL=1: every kill point)
 	@$(BIN)/python -m tests.stages --only $@
 
 lock: ## Resolve the requirements anew, with hashes and without index addresses

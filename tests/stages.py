@@ -55,7 +55,7 @@ def stages() -> list[Stage]:
         Stage("binaries", [python, "-m", "testbed", "binaries"], 2400),
         Stage("validator", [python, "-m", "tests.go_tests"], 900),
         _pytest("cluster", 1500, "tests/cluster"),
-        _pytest("faults", 900, "tests/faults"),
+        _pytest("faults", 36_000 if os.environ.get("FULL") else 900, "tests/faults"),
         Stage("kind", [python, "-m", "tests.fresh_cluster"], 2400, env=own),
         Stage("images", [python, "-m", "testbed", "images"], 2400, env=own),
         _pytest("e2e", 2400, "tests/e2e", env=own),
