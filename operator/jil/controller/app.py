@@ -22,6 +22,7 @@ from jil.controller.pod_ends import PodEnds
 from jil.controller.queue import Key
 from jil.controller.runtime import Runtime
 from jil.controller.settings import Settings
+from jil.controller.store import Store
 from jil.controller.watch import WatchSpec
 from jil.observe.health import HealthPoller, NodeKey
 
@@ -42,9 +43,23 @@ def watches(system_namespace: str) -> list[WatchSpec]:
     ]
 
 
-def health_url(template: str) -> Callable[[str, str], str]:
-    """``{namespace}`` and ``{name}`` of the JILNode filled in."""
-    return lambda namespace, name: template.format(namespace=namespace, name=name)
+def health_url(template: str, store: Store) -> Callable[[str, str], str | None]:
+    """``{namespace}`` and ``{name}`` of the JILNode filled in, and ``{address}``: the cluster IP of its health Service.
+
+    By address and not by name, and only while the Service exists: a name is cached for half a minute, and the address of
+    a Service that is gone leads out of the cluster, to whoever answers there.
+    """
+
+    def url(namespace: str, name: str) -> str | None:
+        if "{address}" not in template:
+            return template.format(namespace=namespace, name=name)
+        service = store.get(kinds.SERVICE, namespace, labels.child_name(name, labels.Component.HEALTH))
+        address = str(((service or {}).get("spec") or {}).get("clusterIP") or "")
+        if service is None or not address or service["metadata"].get("deletionTimestamp"):
+            return None
+        return template.format(namespace=namespace, name=name, address=f"[{address}]" if ":" in address else address)
+
+    return url
 
 
 async def read_cluster_uid(runtime: Runtime) -> str:
@@ -62,7 +77,12 @@ async def read_cluster_uid(runtime: Runtime) -> str:
 
 async def run(settings: Settings) -> int:
     """The operator, until it is told to end; returns the process's exit code."""
-    async with Runtime(settings, watches(settings.system_namespace)) as runtime, aiohttp.ClientSession() as session:
+    # No connection is kept: behind a cluster IP, an open one would stay with whoever had the address before.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with (
+        Runtime(settings, watches(settings.system_namespace)) as runtime,
+        aiohttp.ClientSession(connector=connector, trust_env=False) as session,
+    ):
 
         def leadership() -> Leadership:
             return Leadership(runtime.elector.identity, runtime.elector.fencing)
@@ -75,7 +95,7 @@ async def run(settings: Settings) -> int:
             session=session,
             now=runtime.clock.now,
             on_change=look_again,
-            url=health_url(settings.health_url),
+            url=health_url(settings.health_url, runtime.store),
             interval=settings.health_interval,
         )
         deps = Deps(

@@ -28,8 +28,8 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535, description="/livez, /readyz, /metrics; 0 picks a free port.")
 
     health_url: str = Field(
-        default="http://{name}-health.{namespace}.svc:8081/v1/health",
-        description="Health endpoint of a JILNode; {name} and {namespace} are filled in.",
+        default="http://{address}:8081/v1/health",
+        description="Health endpoint of a JILNode; {address} (of its health Service), {name} and {namespace} are filled in.",
     )
     health_interval: float = Field(default=5.0, gt=0, description="Seconds between two readings of a node's health.")
 

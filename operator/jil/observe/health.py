@@ -120,7 +120,7 @@ class HealthPoller:
         session: aiohttp.ClientSession,
         now: Callable[[], datetime],
         on_change: Callable[[NodeKey], None],
-        url: Callable[[str, str], str],
+        url: Callable[[str, str], str | None],
         interval: float = 5.0,
         concurrency: int = 32,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -168,8 +168,12 @@ class HealthPoller:
             await self._sleep(self._interval)
 
     async def _poll(self, key: NodeKey) -> None:
-        async with self._gate:
-            reading = await read_health(self._session, self._url(*key), self._now)
+        url = self._url(*key)
+        if url is None:
+            reading = HealthReading(at=self._now(), error="the node's health Service does not exist (yet)")
+        else:
+            async with self._gate:
+                reading = await read_health(self._session, url, self._now)
         if key not in self._wanted:
             return
         before = self._readings.get(key)
