@@ -14,7 +14,7 @@ from typing import Any
 from jil.api import kinds, labels
 from jil.api.conditions import Reason
 from jil.api.labels import Component
-from jil.api.record import JILNodeRecord, PermitMode
+from jil.api.record import JILNodeRecord, PermitEnd, PermitMode
 from jil.api.record import Permit as RecordedPermit
 from jil.cluster.client import Manifest
 from jil.cluster.errors import NotFound
@@ -64,7 +64,9 @@ class Permits:
         seen = self._deps.pod_ends.of(permit.pod_uid) if permit and permit.ended is None else None
         if permit is None or seen is None:
             return record
-        return await self._deps.records.change(record, permit=permit.model_copy(update={"ended": seen.guard.value}))
+        return await self._deps.records.change(
+            record, permit=permit.model_copy(update={"ended": PermitEnd(seen.guard.value)})
+        )
 
     async def ensure(
         self, ctx: PermitFor, record: JILNodeRecord, *, only_on: str | None

@@ -87,7 +87,11 @@ class ChainClient:
 
     async def _get(self, path: str, kind: type[Answer]) -> Answer:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+            # No connection is kept: behind a Service's address, an open one would stay with whoever answered there while
+            # the validator was away.
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, connector=aiohttp.TCPConnector(force_close=True)
+            )
         async with self._session.get(f"{self._base}/{path}") as response:
             body = await response.content.read(_LARGEST_ANSWER)
             if response.status != 200:
