@@ -32,7 +32,7 @@ from jil.api.fields import (
 )
 from jil.api.labels import Component
 from jil.api.objects import Resource
-from jil.api.release import SERVICES_MAX, Resources, ServiceName
+from jil.api.release import SERVICES_MAX, Resources, Service, ServiceName
 from jil.api.rules import Rule, immutable, immutable_optional
 
 
@@ -167,6 +167,11 @@ class NodeSpec(SpecModel):
     def override(self, service: str) -> ServiceOverride | None:
         """This node's override of a service, or None."""
         return next((override for override in self.services if override.name == service), None)
+
+    def replicas(self, service: Service) -> int:
+        """Pods of a service on this node: the override where there is one, else what the release says."""
+        override = self.override(service.name)
+        return service.replicas if override is None or override.replicas is None else override.replicas
 
     @property
     def record_name(self) -> str:

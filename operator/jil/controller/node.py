@@ -254,10 +254,7 @@ class NodeReconciler:
         if not workload.is_service:
             return 1
         service = next((s for s in ctx.release.services if s.name == workload.component), None)
-        override = ctx.node.override(workload.component)
-        if service is None:
-            return 0
-        return service.replicas if override is None or override.replicas is None else override.replicas
+        return ctx.node.replicas(service) if service is not None else 0
 
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
         """What workloads refer to, side by side; then the workloads, one after the other in their starting order."""

@@ -48,8 +48,6 @@ class Workload:
     pods: tuple[PodView, ...] = ()
     current: bool = True
     """Its controller has seen the newest spec (status.observedGeneration)."""
-    updated: bool = True
-    """Enough pods run the newest template (Deployments)."""
 
     @property
     def is_service(self) -> bool:

@@ -17,7 +17,7 @@ from jil.render.context import NodeContext, Object
 from jil.render.meta import content_named_config, identity_env
 from jil.render.templates import render_text
 
-PORT = 9092
+PORT = labels.BROKER_PORT
 COMPONENT = "broker"
 
 _SERVER_PROPERTIES = """\

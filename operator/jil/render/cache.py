@@ -8,7 +8,7 @@ from jil.render.context import NodeContext, Object
 from jil.render.meta import content_named_config, identity_env
 from jil.render.templates import render_text
 
-PORT = 6379
+PORT = labels.CACHE_PORT
 USER = "jil"
 COMPONENT = "cache"
 

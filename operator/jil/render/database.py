@@ -8,7 +8,7 @@ from jil.render.context import NodeContext, Object
 from jil.render.meta import content_named_config, identity_env
 from jil.render.templates import render_text
 
-PORT = 5432
+PORT = labels.DATABASE_PORT
 DATABASE = "jil"
 APP_USER = "jil_app"
 HEALTH_USER = "jil_health"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from jil.api import labels
@@ -47,10 +46,8 @@ def content_named_config(ctx: NodeContext, component: str, data: Mapping[str, st
     A template refers to exactly one content, so a pod that is evicted while a change is armed comes back with the old
     configuration as well as the old template.
     """
-    digest = hashlib.sha256()
-    for key in sorted(data):
-        digest.update(f"{key}\0{data[key]}\0".encode())
-    name = f"{labels.child_name(ctx.name, component)}-{digest.hexdigest()[:8]}"
+    content = "".join(f"{key}\0{data[key]}\0" for key in sorted(data))
+    name = labels.config_map(ctx.name, component, content)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

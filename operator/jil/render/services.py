@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jil.api import labels
-from jil.api.node import ServiceOverride
 from jil.api.release import Service as ReleaseService
 from jil.render import broker, cache, database, pods, validator
 from jil.render.context import NodeContext, Object
@@ -13,7 +12,7 @@ from jil.render.meta import common_labels, identity_env, metadata, selector
 from jil.render.profiles import Resources
 
 HEALTH = "health"
-HEALTH_PORT = 8081
+HEALTH_PORT = labels.HEALTH_PORT
 
 
 def _needs_env(ctx: NodeContext, needs: Sequence[str], *, database_user: str, password_key: str) -> list[Object]:
@@ -75,7 +74,8 @@ def _http_probes() -> Object:
     )
 
 
-def _service_resources(ctx: NodeContext, item: ReleaseService, override: ServiceOverride | None) -> Object:
+def _service_resources(ctx: NodeContext, item: ReleaseService) -> Object:
+    override = ctx.node.override(item.name)
     base = ctx.profile.service
     cpu, memory = base.cpu, base.memory
     for source in (item.resources, override.resources if override else None):
@@ -86,8 +86,6 @@ def _service_resources(ctx: NodeContext, item: ReleaseService, override: Service
 
 def service_objects(ctx: NodeContext, item: ReleaseService) -> list[Object]:
     """Deployment and Service of one service. The node may override replicas and resources, never the image."""
-    override = next((o for o in ctx.node.services if o.name == item.name), None)
-    replicas = item.replicas if override is None or override.replicas is None else override.replicas
     name = labels.child_name(ctx.name, item.name)
     container: Object = {
         "name": item.name,
@@ -100,7 +98,7 @@ def service_objects(ctx: NodeContext, item: ReleaseService) -> list[Object]:
             *_needs_env(ctx, item.needs, database_user=database.APP_USER, password_key="app-password"),  # noqa: S106
         ],
         "ports": [{"name": "http", "containerPort": item.port, "protocol": "TCP"}],
-        "resources": _service_resources(ctx, item, override),
+        "resources": _service_resources(ctx, item),
         "securityContext": pods.container_security_context(),
         **_http_probes(),
         # Endpoints need a moment to forget a pod that is going away.
@@ -120,7 +118,7 @@ def service_objects(ctx: NodeContext, item: ReleaseService) -> list[Object]:
             ctx,
             item.name,
             container,
-            replicas=replicas,
+            replicas=ctx.node.replicas(item),
             needs=item.needs,
             volumes=[pods.empty_dir("tmp", "128Mi"), pods.config_volume("compliance", labels.COMPLIANCE_CONFIG_MAP)],
             serving=True,

@@ -12,8 +12,8 @@ from jil.render.context import NodeContext, Object
 from jil.render.meta import content_named_config, identity_env, metadata, selector
 
 COMPONENT = "validator"
-P2P_PORT = 26656
-RPC_PORT = 26657
+P2P_PORT = labels.P2P_PORT
+RPC_PORT = labels.RPC_PORT
 METRICS_PORT = 26660
 HOME = "/var/lib/jil"
 
