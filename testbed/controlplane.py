@@ -10,10 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +23,7 @@ from testbed import audit, binaries, paths
 from testbed.apiclient import ApiClient, ApiError
 from testbed.certificates import Authority, KeyPair, signing_key
 from testbed.errors import BedError
+from testbed.ports import LOOPBACK, free_ports
 from testbed.processes import end, spawn_bound, tail, wait_until
 
 APISERVER = "kube-apiserver"
@@ -33,7 +32,6 @@ SCHEDULER = "kube-scheduler"
 ETCD = "etcd"
 
 _START_DEADLINE_S = 60.0
-_LOOPBACK = "127.0.0.1"
 
 
 class ControlPlane:
@@ -97,7 +95,7 @@ class ControlPlane:
     @property
     def url(self) -> str:
         """Base URL of the API server."""
-        return f"https://{_LOOPBACK}:{self._ports[APISERVER]}"
+        return f"https://{LOOPBACK}:{self._ports[APISERVER]}"
 
     @property
     def ca_file(self) -> Path:
@@ -196,11 +194,11 @@ class ControlPlane:
     def _make_files(self) -> None:
         self.audit_log = self.folder / "audit.log"
         self.kubeconfig = self.folder / "admin.kubeconfig"
-        self._ports = dict(zip((ETCD, "etcd-peer", APISERVER), _free_ports(3), strict=True))
+        self._ports = dict(zip((ETCD, "etcd-peer", APISERVER), free_ports(3), strict=True))
         self._authority = Authority(self.folder / "pki", "jil-testbed-control-plane")
         first = self.service_cidr.split("/")[0].rsplit(".", 1)[0] + ".1"
         names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
-        alternatives = [f"DNS:{name}" for name in names] + [f"IP:{_LOOPBACK}", f"IP:{first}"]
+        alternatives = [f"DNS:{name}" for name in names] + [f"IP:{LOOPBACK}", f"IP:{first}"]
         self._serving = self._authority.server(APISERVER, alternatives)
         self._admin = self._authority.client("admin", ["system:masters"])
         signing_key(self._pki("sa.key"), self._pki("sa.pub"))
@@ -238,9 +236,9 @@ class ControlPlane:
         return [str(binaries.component(name)), *self._arguments(name)]
 
     def _arguments(self, name: str) -> list[str]:
-        ca, etcd = self.ca_file, f"http://{_LOOPBACK}:{self._ports[ETCD]}"
+        ca, etcd = self.ca_file, f"http://{LOOPBACK}:{self._ports[ETCD]}"
         if name == ETCD:
-            peer = f"http://{_LOOPBACK}:{self._ports['etcd-peer']}"
+            peer = f"http://{LOOPBACK}:{self._ports['etcd-peer']}"
             return [
                 f"--data-dir={self.folder / 'etcd'}",
                 f"--listen-client-urls={etcd}",
@@ -255,7 +253,7 @@ class ControlPlane:
         if name == APISERVER:
             return [
                 f"--etcd-servers={etcd}",
-                f"--bind-address={_LOOPBACK}",
+                f"--bind-address={LOOPBACK}",
                 f"--secure-port={self._ports[APISERVER]}",
                 # The address would be refused in an Endpoints object because it is a loopback address.
                 "--endpoint-reconciler-type=none",
@@ -333,21 +331,3 @@ def sweep() -> None:
 
 def _inline(file: Path) -> str:
     return base64.b64encode(file.read_bytes()).decode()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range the kernel hands out to outgoing connections.
-
-    They stay ours over a restart: no outgoing connection can take them, and another rig draws its own at random.
-    """
-    found: list[int] = []
-    for port in random.sample(range(20000, 32000), 400):
-        with socket.socket() as probe:
-            try:
-                probe.bind((_LOOPBACK, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise BedError(f"no {count} free TCP ports between 20000 and 32000 on {_LOOPBACK}; end what listens there")

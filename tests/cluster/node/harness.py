@@ -27,7 +27,7 @@ from jil.node.transfers.__main__ import pool_for
 from jil.node.transfers.app import Service, create
 from jil.node.transfers.ledger import Ledger
 from jil.node.transfers.rules import interpret
-from tests.cluster.node.servers import free_port
+from testbed.ports import free_ports
 
 OPERATOR = Path(__file__).parents[3] / "operator"
 NODE_ID = "CH-ZUG-01"
@@ -98,7 +98,7 @@ class Program:
         arguments: Sequence[str] = (),
         prelude: str = "",
     ) -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         # Files, not pipes: a pipe that nobody reads stops the program when it is full.
         self._out = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the program
         self._err = tempfile.TemporaryFile()  # noqa: SIM115

@@ -25,6 +25,7 @@ import pytest
 from pydantic import SecretStr
 
 from jil.node.settings import CacheSettings, DatabaseSettings
+from testbed.ports import free_ports
 
 IMAGES = Path(__file__).parents[3] / "images"
 POSTGRESQL_BIN = Path("/usr/lib/postgresql/15/bin")
@@ -69,19 +70,12 @@ def _need(package: str, program: str) -> None:
         pytest.fail(f"{program} is missing and `{' '.join(command)}` fails: {(done.stderr or done.stdout)[-1500:]}")
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Server:
     """One server process of an ordinary user, with folders of its own; can be stopped, frozen and started again."""
 
     def __init__(self, name: str, *, config: dict[str, str], credentials: dict[str, str]) -> None:
         self.name = name
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.root = Path(tempfile.mkdtemp(prefix=f"jil-{name}-"))
         for folder in ("volume", "run", "etc/config", "etc/credentials"):
             (self.root / folder).mkdir(parents=True)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -79,14 +80,26 @@ func newMember(t *testing.T, name string) *member {
 	return m
 }
 
+// drawn are the ports already given to a member: one that is not up yet does not listen.
+var drawn = map[int]bool{}
+
+// freePort is a port below the range from which the kernel takes source ports: a member that starts late, or again, would
+// find a port that the kernel itself gave out taken by some connection.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		if drawn[port] {
+			continue
+		}
+		drawn[port] = true
+		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = listener.Close()
+			return port
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port between 20000 and 32000 is free on 127.0.0.1")
+	return 0
 }
 
 func (m *member) path(name string) string { return filepath.Join(m.mounts, name) }
