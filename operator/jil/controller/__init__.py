@@ -1,6 +1,5 @@
-"""The running operator: from an event to a reconcile, and everything that keeps that loop honest.
+"""What the operator does about each kind: one reconciler per kind on top of the engine, observe -> plan -> render -> apply.
 
-``watch`` (Kopf) and ``sweep`` fill the ``store``; a change in it becomes a key (``routes``) in the ``queue``; the
-workers of ``runtime`` hand it to the reconciler of its kind. ``watchdog`` and ``server`` tell the kubelet whether that
-still works. Only this package knows Kopf, and only the entry points import it.
+``app`` puts it together, ``jil_routes`` says which object wakes which reconciler; ``node`` calls the node_* parts in the
+order of one pass.
 """

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from jil.cluster.access import AccessError
 from jil.cluster.errors import ApiError
-from jil.controller import logs
 from jil.controller.app import run
-from jil.controller.settings import Settings
+from jil.engine import logs
+from jil.engine.settings import Settings
 
 
 def main() -> int:

@@ -19,11 +19,11 @@ from jil.controller.jurisdiction import JurisdictionReconciler
 from jil.controller.network import NetworkReconciler
 from jil.controller.node import NodeReconciler
 from jil.controller.pod_ends import PodEnds
-from jil.controller.queue import Key
-from jil.controller.runtime import Runtime
-from jil.controller.settings import Settings
-from jil.controller.store import Store
-from jil.controller.watch import WatchSpec
+from jil.engine.queue import Key
+from jil.engine.runtime import Runtime
+from jil.engine.settings import Settings
+from jil.engine.store import Store
+from jil.engine.watch import WatchSpec
 from jil.observe.health import HealthPoller, NodeKey
 
 log = logging.getLogger(__name__)

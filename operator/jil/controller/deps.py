@@ -12,7 +12,7 @@ from jil.cluster.events import EventRecorder
 from jil.cluster.record import RecordStore
 from jil.cluster.status import StatusWriter
 from jil.controller.pod_ends import PodEnds
-from jil.controller.store import Store
+from jil.engine.store import Store
 from jil.observe.health import HealthPoller
 
 

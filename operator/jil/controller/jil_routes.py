@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
-from jil.controller.queue import Key
-from jil.controller.routes import Route, all_of, to_its_node, to_itself
-from jil.controller.store import Change, Manifest, Store
+from jil.engine.queue import Key
+from jil.engine.routes import Route, all_of, to_its_node, to_itself
+from jil.engine.store import Change, Manifest, Store
 
 #: Children of a node, by their labels.
 CHILD_KINDS: tuple[Kind, ...] = (

@@ -20,8 +20,8 @@ from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
 from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
-from jil.controller.queue import Key
-from jil.controller.runtime import Result
+from jil.engine.queue import Key
+from jil.engine.runtime import Result
 from jil.plan.spec_check import namespace_problem
 from jil.render import policies
 

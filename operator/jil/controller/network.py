@@ -14,8 +14,8 @@ from jil.cluster.client import Manifest
 from jil.cluster.errors import AlreadyExists, NotFound
 from jil.cluster.events import EventReason
 from jil.controller.deps import Deps
-from jil.controller.queue import Key
-from jil.controller.runtime import Result
+from jil.engine.queue import Key
+from jil.engine.runtime import Result
 from jil.plan.verdict import DenyReason
 from jil.render.genesis import config_map, genesis_document, genesis_hash
 

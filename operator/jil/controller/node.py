@@ -22,9 +22,9 @@ from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_record import with_release
 from jil.controller.node_status import NodeStatusWriter
 from jil.controller.permits import PermitFor, Permits
-from jil.controller.queue import Key
-from jil.controller.runtime import Result
 from jil.controller.volumes import Volumes
+from jil.engine.queue import Key
+from jil.engine.runtime import Result
 from jil.plan.findings import NodeFacts, Verdict, judge, refused
 from jil.plan.lifecycle import Goal, Workload, plan_lifecycle
 from jil.plan.spec_check import SpecProblem

@@ -18,8 +18,8 @@ from typing import Any
 
 from jil.api import kinds
 from jil.cluster.access import Access, from_kubeconfig
-from jil.controller.runtime import Runtime
-from jil.controller.settings import Settings
+from jil.engine.runtime import Runtime
+from jil.engine.settings import Settings
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
 

@@ -14,9 +14,9 @@ from jil.cluster.access import Access, Credentials, from_kubeconfig
 from jil.cluster.client import KubeClient
 from jil.cluster.connection import Connection
 from jil.cluster.errors import ServerUnavailable
-from jil.controller.queue import Key
-from jil.controller.runtime import Runtime
-from jil.controller.watch import ERROR_BACKOFFS
+from jil.engine.queue import Key
+from jil.engine.runtime import Runtime
+from jil.engine.watch import ERROR_BACKOFFS
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine.proxy import Proxy, error_line

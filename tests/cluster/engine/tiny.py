@@ -13,14 +13,14 @@ import sys
 from typing import Any
 
 from jil.api import kinds, labels
-from jil.controller.logs import configure
-from jil.controller.outcome import Result
-from jil.controller.queue import Key
-from jil.controller.routes import all_of, to_itself
-from jil.controller.runtime import Runtime
-from jil.controller.settings import Settings
-from jil.controller.store import Change
-from jil.controller.watch import WatchSpec
+from jil.engine.logs import configure
+from jil.engine.outcome import Result
+from jil.engine.queue import Key
+from jil.engine.routes import all_of, to_itself
+from jil.engine.runtime import Runtime
+from jil.engine.settings import Settings
+from jil.engine.store import Change
+from jil.engine.watch import WatchSpec
 
 SELECTOR = "tiny=intent"
 CHILDREN = (kinds.STATEFUL_SET, kinds.DEPLOYMENT)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from jil.controller import metrics
-from jil.controller.settings import Settings
+from jil.engine import metrics
+from jil.engine.settings import Settings
 from tests.unit.charts.rendering import CHARTS, IMAGE, Manifest, of_kind, only, operator
 
 

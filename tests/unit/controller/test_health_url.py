@@ -8,7 +8,7 @@ import pytest
 
 from jil.api import kinds
 from jil.controller.app import health_url
-from jil.controller.store import Store
+from jil.engine.store import Store
 
 TEMPLATE = "http://{address}:8081/v1/health"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jil.cluster import context
-from jil.controller.logs import AUDIT, configure
+from jil.engine.logs import AUDIT, configure
 
 
 @pytest.fixture

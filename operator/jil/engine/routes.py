@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jil.api import labels
 from jil.api.kinds import JIL_NODE, Kind
-from jil.controller.queue import Key
-from jil.controller.store import Change
+from jil.engine.queue import Key
+from jil.engine.store import Change
 
 Route = Callable[[Change], Iterable[Key]]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jil.api.kinds import CONFIG_MAP, JIL_NETWORK, JIL_NODE, POD, SECRET
-from jil.controller.queue import Key
-from jil.controller.routes import all_of, nowhere, to_its_node, to_itself
-from jil.controller.store import Change
-from jil.controller.watch import WatchSpec
+from jil.engine.queue import Key
+from jil.engine.routes import all_of, nowhere, to_its_node, to_itself
+from jil.engine.store import Change
+from jil.engine.watch import WatchSpec
 
 
 def obj(name: str, node: str | None = None, namespace: str | None = "x", **more: Any) -> dict[str, Any]:

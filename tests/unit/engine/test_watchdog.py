@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from jil.controller.watchdog import Watchdog
+from jil.engine.watchdog import Watchdog
 from tests.unit.cluster.clocks import LoopClock, ManualClock
 
 

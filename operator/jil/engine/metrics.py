@@ -13,9 +13,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jil import __version__
-from jil.controller.queue import Key
+from jil.engine.queue import Key
 
-#: Outcomes of a reconcile, in the order in which ``jil.controller.worker`` tries them.
+#: Outcomes of a reconcile, in the order in which ``jil.engine.worker`` tries them.
 OUTCOMES = (
     "ok",
     "not_leader",

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from pydantic import ValidationError
 
-from jil.controller.metrics import Metrics, answer
-from jil.controller.queue import Key, WorkQueue
-from jil.controller.server import HttpServer
-from jil.controller.settings import Settings
+from jil.engine.metrics import Metrics, answer
+from jil.engine.queue import Key, WorkQueue
+from jil.engine.server import HttpServer
+from jil.engine.settings import Settings
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 ENGINE = Path(__file__).parents[3] / "docs" / "engine.md"

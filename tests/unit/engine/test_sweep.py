@@ -8,10 +8,10 @@ from typing import Any
 from jil.api.kinds import CONFIG_MAP, POD, Kind
 from jil.cluster.client import Listing
 from jil.cluster.errors import NotFound, ServerUnavailable
-from jil.controller.metrics import Metrics
-from jil.controller.store import Store
-from jil.controller.sweep import Found, Sweeper
-from jil.controller.watch import WatchSpec
+from jil.engine.metrics import Metrics
+from jil.engine.store import Store
+from jil.engine.sweep import Found, Sweeper
+from jil.engine.watch import WatchSpec
 
 
 def obj(name: str, version: int) -> dict[str, Any]:

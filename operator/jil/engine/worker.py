@@ -35,10 +35,10 @@ from jil.cluster.errors import (
     TooManyRequests,
 )
 from jil.cluster.events import EventReason, EventRecorder
-from jil.controller.metrics import Metrics
-from jil.controller.outcome import DependencyDown, InvalidSpec, Reconcile, Result
-from jil.controller.queue import Key, QueueClosed, WorkQueue
-from jil.controller.store import Manifest
+from jil.engine.metrics import Metrics
+from jil.engine.outcome import DependencyDown, InvalidSpec, Reconcile, Result
+from jil.engine.queue import Key, QueueClosed, WorkQueue
+from jil.engine.store import Manifest
 
 log = logging.getLogger("jil.reconcile")
 

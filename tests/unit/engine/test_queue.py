@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from jil.controller.queue import BackOff, Key, QueueClosed, WorkQueue
+from jil.engine.queue import BackOff, Key, QueueClosed, WorkQueue
 
 pytestmark = pytest.mark.looptime
 

@@ -12,13 +12,13 @@ from jil.api.kinds import Kind
 from jil.cluster.clock import Clock
 from jil.cluster.errors import ApiError, NotLeader
 from jil.cluster.events import EventRecorder
-from jil.controller.metrics import Metrics
-from jil.controller.outcome import Reconcile
-from jil.controller.queue import Key, WorkQueue
-from jil.controller.routes import key_of
-from jil.controller.settings import Settings
-from jil.controller.store import Manifest, Store
-from jil.controller.worker import Worker
+from jil.engine.metrics import Metrics
+from jil.engine.outcome import Reconcile
+from jil.engine.queue import Key, WorkQueue
+from jil.engine.routes import key_of
+from jil.engine.settings import Settings
+from jil.engine.store import Manifest, Store
+from jil.engine.worker import Worker
 
 log = logging.getLogger("jil.term")
 

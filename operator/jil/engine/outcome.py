@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from jil.controller.queue import Key
+from jil.engine.queue import Key
 
 
 @dataclass(frozen=True)

@@ -31,17 +31,17 @@ from jil.cluster.errors import ApiError, NotLeader
 from jil.cluster.events import EventRecorder
 from jil.cluster.lease import LeaderElector
 from jil.cluster.status import StatusWriter
-from jil.controller.metrics import Metrics
-from jil.controller.outcome import Reconcile, Result
-from jil.controller.queue import WorkQueue
-from jil.controller.routes import Route
-from jil.controller.server import HttpServer
-from jil.controller.settings import Settings
-from jil.controller.store import Change, Manifest, Store
-from jil.controller.sweep import Sweeper
-from jil.controller.term import Background, Term
-from jil.controller.watch import KopfWatch, WatchSpec
-from jil.controller.watchdog import Watchdog
+from jil.engine.metrics import Metrics
+from jil.engine.outcome import Reconcile, Result
+from jil.engine.queue import WorkQueue
+from jil.engine.routes import Route
+from jil.engine.server import HttpServer
+from jil.engine.settings import Settings
+from jil.engine.store import Change, Manifest, Store
+from jil.engine.sweep import Sweeper
+from jil.engine.term import Background, Term
+from jil.engine.watch import KopfWatch, WatchSpec
+from jil.engine.watchdog import Watchdog
 
 __all__ = ["Reconcile", "Result", "Runtime"]
 

@@ -21,10 +21,10 @@ from jil.cluster.errors import (
     ServerUnavailable,
     TooManyRequests,
 )
-from jil.controller.metrics import OUTCOMES, Metrics
-from jil.controller.outcome import DependencyDown, InvalidSpec, Result
-from jil.controller.queue import Key, WorkQueue
-from jil.controller.worker import Worker
+from jil.engine.metrics import OUTCOMES, Metrics
+from jil.engine.outcome import DependencyDown, InvalidSpec, Result
+from jil.engine.queue import Key, WorkQueue
+from jil.engine.worker import Worker
 from tests.unit.cluster.clocks import LoopClock
 
 pytestmark = pytest.mark.looptime

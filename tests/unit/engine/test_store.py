@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jil.api.kinds import CONFIG_MAP, JIL_NODE, POD
-from jil.controller.store import Change, Store
+from jil.engine.store import Change, Store
 
 
 def pod(

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from jil.api.kinds import Kind
 from jil.cluster.client import Listing
 from jil.cluster.errors import ApiError, NotFound
-from jil.controller.metrics import Metrics
-from jil.controller.store import Store, version_of
-from jil.controller.watch import WatchSpec
+from jil.engine.metrics import Metrics
+from jil.engine.store import Store, version_of
+from jil.engine.watch import WatchSpec
 
 log = logging.getLogger("jil.sweep")
 
