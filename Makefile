@@ -54,5 +54,5 @@ unit cluster faults e2e: ## One layer of tests (faults FULL=1: every kill point)
 	@$(BIN)/python -m tests.stages --only $@
 
 lock: ## Resolve the requirements anew, with hashes and without index addresses
-	@for f in operator node dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@for f in operator node cli dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements/$$f.in -o requirements/$$f.txt || exit 1; done
