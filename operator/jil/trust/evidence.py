@@ -1,0 +1,37 @@
+"""Raw bytes about one image as they were fetched; who fetched them checked them against their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class SimpleSignature:
+    """One layer of a cosign ``.sig`` manifest."""
+
+    #: The blob: JSON of the simple signing format.
+    payload: bytes
+    #: Annotation ``dev.cosignproject.cosign/signature``: base64.
+    signature: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a verdict about one image is made of, beside policy and time."""
+
+    #: Repository without tag and digest, such as ``registry.example.com/jil/transfers``.
+    repository: str
+    #: Digest of ``manifest``: ``sha256:`` and 64 hex digits.
+    digest: str
+    #: Content-Type that the registry gave for the manifest.
+    media_type: str
+    manifest: bytes
+    #: Of an index: digest -> bytes of the child manifests that were read. Empty of an image.
+    children: Mapping[str, bytes] = field(default_factory=dict)
+    #: DSSE envelopes in JSON: JIL image statements and approvals, and in-toto provenance.
+    envelopes: tuple[bytes, ...] = ()
+    #: Signatures of the older cosign storage (tag ``sha256-<digest>.sig``).
+    simple: tuple[SimpleSignature, ...] = ()
+    #: Sigstore bundles in JSON: cosign signatures, and in-toto provenance.
+    bundles: tuple[bytes, ...] = ()
