@@ -12,9 +12,9 @@ import hashlib
 import yaml
 
 from jil.api import labels
-from jil.render import pods
+from jil.render import pods, stateful
 from jil.render.context import NodeContext, Object
-from jil.render.meta import content_named_config, identity_env
+from jil.render.meta import content_named_config
 from jil.render.templates import render_text
 
 PORT = labels.BROKER_PORT
@@ -68,39 +68,31 @@ def _kafka_config(ctx: NodeContext) -> Object:
     )
 
 
-def _kafka_pod(ctx: NodeContext, cfg_name: str) -> Object:
-    return {
-        "containers": [
-            {
-                "name": COMPONENT,
-                "image": ctx.release.images.broker.image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["/usr/local/bin/jil-broker"],
-                "env": [
-                    *identity_env(ctx),
-                    {"name": "KAFKA_HEAP_OPTS", "value": f"-Xms64m -Xmx{ctx.profile.broker_heap_mb}m"},
-                ],
-                "ports": [{"name": "kafka", "containerPort": PORT, "protocol": "TCP"}],
-                "resources": ctx.profile.broker.as_requirements(),
-                "securityContext": pods.container_security_context(),
-                **pods.probes(
-                    startup=pods.tcp_probe("kafka", period=2, failures=900),
-                    readiness=pods.tcp_probe("kafka", period=10, failures=3),
-                    liveness=pods.tcp_probe("kafka", period=20, failures=6),
-                ),
-                "volumeMounts": [
-                    pods.mount("data", "/var/lib/jil", read_only=False),
-                    pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
-                    pods.mount("config", "/etc/jil/config"),
-                ],
-            }
+def _probes() -> Object:
+    return pods.probes(
+        startup=pods.tcp_probe("kafka", period=2, failures=900),
+        readiness=pods.tcp_probe("kafka", period=10, failures=3),
+        liveness=pods.tcp_probe("kafka", period=20, failures=6),
+    )
+
+
+def _kafka_pod(ctx: NodeContext) -> Object:
+    container = pods.container(
+        ctx,
+        COMPONENT,
+        ctx.release.images.broker.image,
+        command=["/usr/local/bin/jil-broker"],
+        env=[{"name": "KAFKA_HEAP_OPTS", "value": f"-Xms64m -Xmx{ctx.profile.broker_heap_mb}m"}],
+        ports={"kafka": PORT},
+        resources=ctx.profile.broker,
+        probes=_probes(),
+        mounts=[
+            pods.mount("data", "/var/lib/jil", read_only=False),
+            pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
+            pods.mount("config", "/etc/jil/config"),
         ],
-        "volumes": [
-            pods.pvc_volume(ctx, COMPONENT),
-            pods.empty_dir("tmp", "256Mi"),
-            pods.config_volume("config", cfg_name),
-        ],
-    }
+    )
+    return {"containers": [container]}
 
 
 def _redpanda_config(ctx: NodeContext) -> Object:
@@ -136,65 +128,45 @@ def _redpanda_config(ctx: NodeContext) -> Object:
     )
 
 
-def _redpanda_pod(ctx: NodeContext, cfg_name: str) -> Object:
-    security = pods.pod_security_context(pods.REDPANDA_UID)
+def _redpanda_pod(ctx: NodeContext) -> Object:
     image = ctx.release.images.broker.image
     copy = "cp /etc/jil/config/redpanda.yaml /etc/jil/config/.bootstrap.yaml /etc/redpanda/"
+    # rpk rewrites redpanda.yaml at every start: it needs a writable copy, not the ConfigMap's mount.
+    configurator = pods.container(
+        ctx,
+        "configurator",
+        image,
+        command=["/bin/sh", "-c", copy],
+        resources=ctx.profile.cache,
+        mounts=[pods.mount("etc", "/etc/redpanda", read_only=False), pods.mount("config", "/etc/jil/config")],
+    )
+    container = pods.container(
+        ctx,
+        COMPONENT,
+        image,
+        command=[
+            "rpk",
+            "redpanda",
+            "start",
+            "--smp=1",
+            f"--memory={_seastar_memory(ctx)}",
+            "--reserve-memory=0M",
+            "--lock-memory=false",
+            "--default-log-level=info",
+        ],
+        ports={"kafka": PORT},
+        resources=ctx.profile.broker,
+        probes=_probes(),
+        mounts=[
+            pods.mount("data", "/var/lib/redpanda/data", read_only=False),
+            pods.mount("etc", "/etc/redpanda", read_only=False),
+            pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
+        ],
+    )
     return {
-        "securityContext": security,
-        "initContainers": [
-            {
-                # rpk rewrites redpanda.yaml at every start: it needs a writable copy, not the ConfigMap's mount.
-                "name": "configurator",
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["/bin/sh", "-c", copy],
-                "env": identity_env(ctx),
-                "resources": ctx.profile.cache.as_requirements(),
-                "securityContext": pods.container_security_context(),
-                "volumeMounts": [
-                    pods.mount("etc", "/etc/redpanda", read_only=False),
-                    pods.mount("config", "/etc/jil/config"),
-                ],
-            }
-        ],
-        "containers": [
-            {
-                "name": COMPONENT,
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": [
-                    "rpk",
-                    "redpanda",
-                    "start",
-                    "--smp=1",
-                    f"--memory={_seastar_memory(ctx)}",
-                    "--reserve-memory=0M",
-                    "--lock-memory=false",
-                    "--default-log-level=info",
-                ],
-                "env": identity_env(ctx),
-                "ports": [{"name": "kafka", "containerPort": PORT, "protocol": "TCP"}],
-                "resources": ctx.profile.broker.as_requirements(),
-                "securityContext": pods.container_security_context(),
-                **pods.probes(
-                    startup=pods.tcp_probe("kafka", period=2, failures=900),
-                    readiness=pods.tcp_probe("kafka", period=10, failures=3),
-                    liveness=pods.tcp_probe("kafka", period=20, failures=6),
-                ),
-                "volumeMounts": [
-                    pods.mount("data", "/var/lib/redpanda/data", read_only=False),
-                    pods.mount("etc", "/etc/redpanda", read_only=False),
-                    pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
-                ],
-            }
-        ],
-        "volumes": [
-            pods.pvc_volume(ctx, COMPONENT),
-            pods.empty_dir("etc", "16Mi"),
-            pods.empty_dir("tmp", "256Mi"),
-            pods.config_volume("config", cfg_name),
-        ],
+        "securityContext": pods.pod_security_context(pods.REDPANDA_UID),
+        "initContainers": [configurator],
+        "containers": [container],
     }
 
 
@@ -207,13 +179,15 @@ def _seastar_memory(ctx: NodeContext) -> str:
 
 def objects(ctx: NodeContext) -> list[Object]:
     kafka = ctx.release.broker.flavour == "kafka"
-    cfg = _kafka_config(ctx) if kafka else _redpanda_config(ctx)
-    pod = (_kafka_pod if kafka else _redpanda_pod)(ctx, cfg["metadata"]["name"])
-    return [
-        cfg,
-        pods.service(ctx, labels.child_name(ctx.name, COMPONENT), COMPONENT, {"kafka": (PORT, "kafka")}),
-        pods.stateful_set(ctx, COMPONENT, pod_spec=pod, grace_seconds=90),
-    ]
+    return stateful.objects(
+        ctx,
+        COMPONENT,
+        config=_kafka_config(ctx) if kafka else _redpanda_config(ctx),
+        pod=_kafka_pod(ctx) if kafka else _redpanda_pod(ctx),
+        port=("kafka", PORT),
+        scratch={"tmp": "256Mi"} if kafka else {"etc": "16Mi", "tmp": "256Mi"},
+        grace_seconds=90,
+    )
 
 
 def client_env(ctx: NodeContext) -> list[Object]:

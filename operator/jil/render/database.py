@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jil.api import labels
-from jil.render import pods
+from jil.render import pods, stateful
 from jil.render.context import NodeContext, Object
-from jil.render.meta import content_named_config, identity_env
+from jil.render.meta import content_named_config
 from jil.render.templates import render_text
 
 PORT = labels.DATABASE_PORT
@@ -56,52 +56,39 @@ def config(ctx: NodeContext) -> Object:
 
 
 def objects(ctx: NodeContext) -> list[Object]:
-    cfg = config(ctx)
     ready = ["pg_isready", "-q", "-h", "/run/jil", "-p", str(PORT)]
-    pod_spec: Object = {
-        "containers": [
-            {
-                "name": COMPONENT,
-                "image": ctx.release.images.database.image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["/usr/local/bin/jil-database"],
-                "env": identity_env(ctx),
-                "ports": [{"name": "postgres", "containerPort": PORT, "protocol": "TCP"}],
-                "resources": ctx.profile.database.as_requirements(),
-                "securityContext": pods.container_security_context(),
-                **pods.probes(
-                    # Crash recovery may take minutes: the start has an hour before anybody restarts it.
-                    startup=pods.exec_probe(ready, period=2, failures=1800),
-                    readiness=pods.exec_probe(ready, period=10, failures=3),
-                    liveness=pods.tcp_probe("postgres", period=20, failures=6),
-                ),
-                "volumeMounts": [
-                    pods.mount("data", "/var/lib/jil", read_only=False),
-                    pods.mount("run", "/run/jil", read_only=False),
-                    pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
-                    pods.mount("config", "/etc/jil/config"),
-                    pods.mount("credentials", "/etc/jil/credentials"),
-                ],
-            }
+    container = pods.container(
+        ctx,
+        COMPONENT,
+        ctx.release.images.database.image,
+        command=["/usr/local/bin/jil-database"],
+        ports={"postgres": PORT},
+        resources=ctx.profile.database,
+        probes=pods.probes(
+            # Crash recovery may take minutes: the start has an hour before anybody restarts it.
+            startup=pods.exec_probe(ready, period=2, failures=1800),
+            readiness=pods.exec_probe(ready, period=10, failures=3),
+            liveness=pods.tcp_probe("postgres", period=20, failures=6),
+        ),
+        mounts=[
+            pods.mount("data", "/var/lib/jil", read_only=False),
+            pods.mount("run", "/run/jil", read_only=False),
+            pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
+            pods.mount("config", "/etc/jil/config"),
+            pods.mount("credentials", "/etc/jil/credentials"),
         ],
-        "volumes": [
-            pods.pvc_volume(ctx, COMPONENT),
-            pods.empty_dir("run", "16Mi"),
-            pods.empty_dir("tmp", "256Mi"),
-            pods.config_volume("config", cfg["metadata"]["name"]),
-            pods.secret_volume(
-                "credentials",
-                labels.credentials_secret(ctx.name),
-                ["superuser-password", "app-password", "health-password"],
-            ),
-        ],
-    }
-    return [
-        cfg,
-        pods.service(ctx, labels.child_name(ctx.name, COMPONENT), COMPONENT, {"postgres": (PORT, "postgres")}),
+    )
+    return stateful.objects(
+        ctx,
+        COMPONENT,
+        config=config(ctx),
+        pod={"containers": [container]},
+        port=("postgres", PORT),
+        scratch={"run": "16Mi", "tmp": "256Mi"},
+        credentials=["superuser-password", "app-password", "health-password"],
         # A fast shutdown ends sessions and writes a checkpoint: two minutes for a large shared_buffers.
-        pods.stateful_set(ctx, COMPONENT, pod_spec=pod_spec, grace_seconds=120),
-    ]
+        grace_seconds=120,
+    )
 
 
 def client_env(ctx: NodeContext, *, user: str, password_key: str) -> list[Object]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from jil.api import labels
 from jil.render.context import NodeContext, Object
-from jil.render.meta import common_labels, metadata, selector
+from jil.render.meta import common_labels, identity_env, metadata, selector
+from jil.render.profiles import Resources
 
 NEEDS_LABEL_PREFIX = "jil.io/needs-"
 """Pod label per needed component (``jil.io/needs-database: "true"``); the network policies select by it."""
@@ -67,6 +68,32 @@ def exec_probe(command: Sequence[str], *, period: int, failures: int, timeout: i
 def probes(startup: Object, readiness: Object, liveness: Object) -> Object:
     """Liveness asks only whether the process answers: no restart may depend on peers or on progress."""
     return {"startupProbe": startup, "readinessProbe": readiness, "livenessProbe": liveness}
+
+
+def container(
+    ctx: NodeContext,
+    name: str,
+    image: str,
+    *,
+    resources: Resources,
+    mounts: Sequence[Object],
+    command: Sequence[str] = (),
+    env: Sequence[Object] = (),
+    ports: Mapping[str, int] | None = None,
+    probes: Object | None = None,
+) -> Object:
+    """A restricted container with the node's three identity values before its own ``env``. ``ports``: name -> number."""
+    made: Object = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent"}
+    if command:
+        made["command"] = list(command)
+    made["env"] = [*identity_env(ctx), *env]
+    if ports:
+        made["ports"] = [{"name": n, "containerPort": number, "protocol": "TCP"} for n, number in ports.items()]
+    made["resources"] = resources.as_requirements()
+    made["securityContext"] = container_security_context()
+    made.update(probes or {})
+    made["volumeMounts"] = list(mounts)
+    return made
 
 
 def needs_labels(needs: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from jil.api import labels
 from jil.api.release import Service as ReleaseService
 from jil.render import broker, cache, database, pods, validator
 from jil.render.context import NodeContext, Object
-from jil.render.meta import common_labels, identity_env, metadata, selector
+from jil.render.meta import common_labels, metadata, selector
 from jil.render.profiles import Resources
 
 HEALTH = "health"
@@ -74,40 +74,37 @@ def _http_probes() -> Object:
     )
 
 
-def _service_resources(ctx: NodeContext, item: ReleaseService) -> Object:
+def _service_resources(ctx: NodeContext, item: ReleaseService) -> Resources:
     override = ctx.node.override(item.name)
     base = ctx.profile.service
     cpu, memory = base.cpu, base.memory
     for source in (item.resources, override.resources if override else None):
         if source:
             cpu, memory = source.cpu or cpu, source.memory or memory
-    return Resources(cpu, memory).as_requirements()
+    return Resources(cpu, memory)
 
 
 def service_objects(ctx: NodeContext, item: ReleaseService) -> list[Object]:
     """Deployment and Service of one service. The node may override replicas and resources, never the image."""
     name = labels.child_name(ctx.name, item.name)
-    container: Object = {
-        "name": item.name,
-        "image": item.image.image,
-        "imagePullPolicy": "IfNotPresent",
-        "env": [
-            *identity_env(ctx),
+    container = pods.container(
+        ctx,
+        item.name,
+        item.image.image,
+        env=[
             {"name": "JIL_COMPLIANCE_FILE", "value": "/etc/jil/compliance/compliance.json"},
             {"name": "JIL_PORT", "value": str(item.port)},
             *_needs_env(ctx, item.needs, database_user=database.APP_USER, password_key="app-password"),  # noqa: S106
         ],
-        "ports": [{"name": "http", "containerPort": item.port, "protocol": "TCP"}],
-        "resources": _service_resources(ctx, item),
-        "securityContext": pods.container_security_context(),
-        **_http_probes(),
+        ports={"http": item.port},
+        resources=_service_resources(ctx, item),
         # Endpoints need a moment to forget a pod that is going away.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
-        "volumeMounts": [
+        probes={**_http_probes(), "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+        mounts=[
             pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
             pods.mount("compliance", "/etc/jil/compliance"),
         ],
-    }
+    )
     if item.command:
         container["command"] = list(item.command)
     if item.args:
@@ -130,30 +127,26 @@ def health_objects(ctx: NodeContext) -> list[Object]:
     """The node health endpoint: it reads database, cache, broker and chain from inside the node, so that the operator
     never logs in to a node's database."""
     needs = ["database", "cache", "broker", *(["chain"] if ctx.node.validator.enabled else [])]
-    container: Object = {
-        "name": HEALTH,
-        "image": ctx.release.images.health.image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-m", "jil.node.health"],
-        "env": [
-            *identity_env(ctx),
-            *_needs_env(
-                ctx,
-                needs,
-                database_user=database.HEALTH_USER,
-                password_key="health-password",  # noqa: S106  the key's name in the Secret
-            ),
-        ],
-        "ports": [{"name": "http", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
-        "resources": ctx.profile.health.as_requirements(),
-        "securityContext": pods.container_security_context(),
-        **pods.probes(
+    container = pods.container(
+        ctx,
+        HEALTH,
+        ctx.release.images.health.image,
+        command=["python", "-m", "jil.node.health"],
+        env=_needs_env(
+            ctx,
+            needs,
+            database_user=database.HEALTH_USER,
+            password_key="health-password",  # noqa: S106  the key's name in the Secret
+        ),
+        ports={"http": HEALTH_PORT},
+        resources=ctx.profile.health,
+        probes=pods.probes(
             startup=pods.http_probe("http", "/livez", period=2, failures=300),
             readiness=pods.http_probe("http", "/livez", period=10, failures=3),
             liveness=pods.http_probe("http", "/livez", period=20, failures=6),
         ),
-        "volumeMounts": [pods.mount("tmp", "/tmp", read_only=False)],  # noqa: S108  a mount path
-    }
+        mounts=[pods.mount("tmp", "/tmp", read_only=False)],  # noqa: S108  a mount path
+    )
     return [
         pods.service(ctx, labels.child_name(ctx.name, HEALTH), HEALTH, {"http": (HEALTH_PORT, "http")}),
         _deployment(

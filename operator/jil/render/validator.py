@@ -9,7 +9,7 @@ import tomli_w
 from jil.api import labels
 from jil.render import pods
 from jil.render.context import NodeContext, Object
-from jil.render.meta import content_named_config, identity_env, metadata, selector
+from jil.render.meta import content_named_config, metadata, selector
 
 COMPONENT = "validator"
 P2P_PORT = labels.P2P_PORT
@@ -117,12 +117,12 @@ def _affinity(ctx: NodeContext) -> Object:
 def objects(ctx: NodeContext) -> list[Object]:
     cfg = config(ctx)
     image = ctx.release.images.validator.image
-    guard = {
-        # Holds the pod back until the operator permits exactly this pod (I1).
-        "name": "guard",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [
+    # Holds the pod back until the operator permits exactly this pod (I1).
+    guard = pods.container(
+        ctx,
+        "guard",
+        image,
+        command=[
             "/usr/local/bin/jil-validator",
             "guard",
             "--podinfo",
@@ -132,23 +132,19 @@ def objects(ctx: NodeContext) -> list[Object]:
             "--home",
             HOME,
         ],
-        "env": [
-            *identity_env(ctx),
-            {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
-        ],
-        "resources": ctx.profile.cache.as_requirements(),
-        "securityContext": pods.container_security_context(),
-        "volumeMounts": [
+        env=[{"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}}],
+        resources=ctx.profile.cache,
+        mounts=[
             pods.mount("data", HOME, read_only=False),
             pods.mount("podinfo", "/etc/jil/podinfo"),
             pods.mount("validator-key", "/etc/jil/validator-key"),
         ],
-    }
-    main = {
-        "name": COMPONENT,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [
+    )
+    main = pods.container(
+        ctx,
+        COMPONENT,
+        image,
+        command=[
             "/usr/local/bin/jil-validator",
             "start",
             "--home",
@@ -156,21 +152,15 @@ def objects(ctx: NodeContext) -> list[Object]:
             "--config",
             "/etc/jil/config/config.toml",
         ],
-        "env": identity_env(ctx),
-        "ports": [
-            {"name": "p2p", "containerPort": P2P_PORT, "protocol": "TCP"},
-            {"name": "rpc", "containerPort": RPC_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
-        ],
-        "resources": ctx.profile.validator.as_requirements(),
-        "securityContext": pods.container_security_context(),
-        **pods.probes(
+        ports={"p2p": P2P_PORT, "rpc": RPC_PORT, "metrics": METRICS_PORT},
+        resources=ctx.profile.validator,
+        probes=pods.probes(
             startup=pods.http_probe("rpc", "/health", period=2, failures=900),
             readiness=pods.http_probe("rpc", "/health", period=10, failures=3),
             # The process answers, nothing more: a height that stands still is an alert, never a restart.
             liveness=pods.http_probe("rpc", "/health", period=20, failures=9, timeout=5),
         ),
-        "volumeMounts": [
+        mounts=[
             pods.mount("data", HOME, read_only=False),
             pods.mount("tmp", "/tmp", read_only=False),  # noqa: S108  a mount path
             pods.mount("config", "/etc/jil/config"),
@@ -179,7 +169,7 @@ def objects(ctx: NodeContext) -> list[Object]:
             pods.mount("node-key", "/etc/jil/node-key"),
             pods.mount("peers", "/etc/jil/peers"),
         ],
-    }
+    )
     pod_spec: Object = {
         "affinity": _affinity(ctx),
         "initContainers": [guard],
