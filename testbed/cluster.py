@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import binaries, engine, fingerprint, nodeimage, paths, provision, registry
+from testbed import binaries, engine, fingerprint, nodeimage, nodes, paths, registry
 from testbed.audit import LOG_IN_NODE, POLICY
 from testbed.engine import Engine
 from testbed.errors import BedError
@@ -23,6 +24,13 @@ class Cluster:
     """A kind cluster by name; its files live in the cache's state folder, never in ~/.kube."""
 
     name: str = "jil"
+    configuration: Path = CONFIGURATION
+    """The kind configuration that `up` makes it from; a relative hostPath in it is one of the checkout."""
+
+    def __post_init__(self) -> None:
+        # It becomes part of file and container names, and kind refuses others only once much has been done.
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?", self.name):
+            raise BedError(f"'{self.name}' cannot name a cluster: at most 40 of a-z, 0-9, '-' and '.', as in a host name")
 
     @property
     def kubeconfig(self) -> Path:
@@ -53,7 +61,7 @@ def up(cluster: Cluster) -> None:
     with exclusive(f"cluster-{cluster.name}"):
         host = engine.up()
         image = _node_image(host)
-        wanted = _recipe(image)
+        wanted = _recipe(image, cluster.configuration)
         if cluster.name in _existing(host):
             if not cluster.record.exists():
                 raise BedError(
@@ -67,7 +75,7 @@ def up(cluster: Cluster) -> None:
         if cluster.name not in _existing(host):
             _create(host, cluster, image, wanted)
         registry.up(host)
-        for node in nodes(host, cluster):
+        for node in nodes.names(host, cluster):
             registry.teach(host, node)
         _wait(cluster)
 
@@ -79,13 +87,8 @@ def _reason_to_make_again(host: Engine, cluster: Cluster, wanted: dict[str, str]
         return "was never finished"
     if known != wanted:
         return "was made from another recipe"
-    label = f"label=io.x-k8s.kind.cluster={cluster.name}"
-    for line in host.docker("ps", "--all", "--filter", label, "--format", "{{.Names}} {{.State}}").splitlines():
-        node, state = line.split()
-        if state == "paused":
-            host.docker("unpause", node)
-        elif state != "running":
-            host.docker("start", node)
+    for node in nodes.names(host, cluster):
+        nodes.wake(host, node)
     try:
         # Patient: a machine under load is no reason to throw a cluster away.
         wait_until(lambda: healthy(host, cluster), "the cluster to be healthy", 90, 1.0)
@@ -111,12 +114,6 @@ def down(names: list[str] | None = None) -> None:
     engine.down()
 
 
-def nodes(host: Engine, cluster: Cluster) -> list[str]:
-    """Container names of the cluster's nodes, running or not."""
-    label = f"label=io.x-k8s.kind.cluster={cluster.name}"
-    return sorted(host.docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").split())
-
-
 def healthy(host: Engine, cluster: Cluster) -> bool:
     """Whether every node's container runs and the API server is ready."""
     label = f"label=io.x-k8s.kind.cluster={cluster.name}"
@@ -134,24 +131,25 @@ def healthy(host: Engine, cluster: Cluster) -> bool:
 
 def audit_log(cluster: Cluster) -> str:
     """The API server's audit log so far (JSON lines)."""
-    return _running_engine().docker("exec", cluster.control_plane_node, "cat", LOG_IN_NODE)
+    return running_engine().docker("exec", cluster.control_plane_node, "cat", LOG_IN_NODE)
 
 
 def export_logs(cluster: Cluster) -> Path:
     """Collect the logs of nodes and pods into a folder of the cache and return it."""
     folder = paths.cache_root() / "logs" / cluster.name
-    host = _running_engine()
+    host = running_engine()
     try:
         _kind(host, "export", "logs", folder, "--name", cluster.name, timeout_s=120)
     except BedError as problem:
         # kind also lists the images with crictl, which our node image does not have, and reports that at the end.
-        if not all((folder / node / "journal.log").exists() for node in nodes(host, cluster)):
+        if not all((folder / node / "journal.log").exists() for node in nodes.names(host, cluster)):
             raise
         say(f"some of the logs could not be collected: {str(problem).splitlines()[-1]}")
     return folder
 
 
-def _running_engine() -> Engine:
+def running_engine() -> Engine:
+    """The engine in use. Raises BedError with the remedy when none answers."""
     host = engine.find()
     if not host:
         raise BedError("no Docker engine answers; `python3 -m testbed up` starts what is needed")
@@ -171,7 +169,7 @@ def _node_image(host: Engine) -> str:
         host.docker("load", "--quiet", "--input", archive, timeout_s=600)
     for old in host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", ours.partition(":")[0]).split():
         if "-jil-" in old and old != ours:
-            succeeds([provision.find("docker") or "docker", "image", "rm", old], env=host.environment)
+            host.succeeds("image", "rm", old)
     return ours
 
 
@@ -188,10 +186,12 @@ def _official_images(host: Engine) -> list[str]:
     return [official]
 
 
-def _recipe(image: str) -> dict[str, str]:
+def _recipe(image: str, configuration: Path) -> dict[str, str]:
+    if not configuration.is_file():
+        raise BedError(f"there is no kind configuration {configuration}; --config names one")
     return {
         "image": image,
-        "configuration": fingerprint.of_file(CONFIGURATION),
+        "configuration": fingerprint.of_file(configuration),
         "audit policy": fingerprint.of_file(POLICY),
     }
 
@@ -200,7 +200,7 @@ def _create(host: Engine, cluster: Cluster, image: str, recipe: dict[str, str]) 
     # Written first: whatever happens from here on, `down` knows that the cluster is ours.
     cluster.record.write_text(json.dumps({**recipe, "complete": False}))
     with stage(f"creating the kind cluster '{cluster.name}'"):
-        options = ["--name", cluster.name, "--image", image, "--config", str(CONFIGURATION)]
+        options = ["--name", cluster.name, "--image", image, "--config", str(cluster.configuration)]
         _kind(host, "create", "cluster", *options, "--kubeconfig", cluster.kubeconfig, "--retain", timeout_s=420)
     cluster.record.write_text(json.dumps({**recipe, "complete": True}))
 

@@ -23,7 +23,7 @@ from testbed import audit, binaries, paths
 from testbed.apiclient import ApiClient, ApiError
 from testbed.certificates import Authority, KeyPair, signing_key
 from testbed.errors import BedError
-from testbed.ports import LOOPBACK, free_ports
+from testbed.ports import LOOPBACK, free_ports, require_free
 from testbed.processes import end, spawn_bound, tail, wait_until
 
 APISERVER = "kube-apiserver"
@@ -293,6 +293,8 @@ class ControlPlane:
         ]
 
     def _spawn(self, name: str) -> None:
+        if name in self._ports:
+            require_free(self._ports[name], name)
         self._children[name] = spawn_bound(self._command(name), self.log_of(name))
 
     def _wait_serving(self) -> None:

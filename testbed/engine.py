@@ -43,9 +43,13 @@ class Engine:
         """Run the docker client; returns stdout."""
         return run([_client(), *arguments], timeout_s=timeout_s, env={**self.environment, **(env or {})})
 
+    def succeeds(self, *arguments: str | Path, timeout_s: float = 30.0) -> bool:
+        """Whether a command of the docker client ends with status 0 in time."""
+        return succeeds([_client(), *arguments], env=self.environment, timeout_s=timeout_s)
+
     def has(self, image: str) -> bool:
         """Whether the engine holds an image."""
-        return succeeds([_client(), "image", "inspect", image], env=self.environment)
+        return self.succeeds("image", "inspect", image)
 
     def gateway(self) -> str:
         """IPv4 address of the host on the kind network. Raises BedError when there is no such network."""

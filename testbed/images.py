@@ -23,7 +23,7 @@ from testbed import binaries, engine, fingerprint, paths, provision, registry, r
 from testbed.engine import Engine
 from testbed.errors import BedError
 from testbed.locking import exclusive
-from testbed.processes import run, succeeds
+from testbed.processes import run
 from testbed.progress import say, stage
 
 SOURCE = paths.CHECKOUT / "images"
@@ -97,6 +97,43 @@ def build_and_push(wanted: list[str] | None = None, *, registry: str | None = No
         return complete
 
 
+def push(image: str, repository: str | None = None) -> str:
+    """Push an image of the engine, or of a `docker save` archive, to the local registry; returns it by digest.
+
+    ``repository`` defaults to the image's own name without registry and tag. Raises BedError when it is not there.
+    """
+    with exclusive("images"):
+        host, destination = _destination(None)
+        if image.endswith(".tar"):
+            if not Path(image).is_file():
+                raise BedError(f"there is no file {image}; `docker save --output FILE.tar IMAGE` makes one")
+            loaded = host.docker("load", "--quiet", "--input", image, timeout_s=600).strip()
+            image = loaded.splitlines()[-1].partition(": ")[2]
+        if not host.has(image):
+            raise BedError(f"the engine has no image '{image}'; `docker images` lists what it has")
+        name = repository or _repository_of(image)
+        identity = host.docker("image", "inspect", "--format", "{{.Id}}", image).strip().removeprefix("sha256:")[:16]
+        tag = f"{destination.push}/{name}:{identity}"
+        host.docker("tag", image, tag)
+        host.docker("push", "--quiet", tag, timeout_s=600)
+        digest = destination.digest(name, identity)
+        if not digest:
+            raise BedError(f"it was pushed, but {destination.push} does not know {name}:{identity}")
+        return f"{destination.pull}/{name}@{digest}"
+
+
+def _repository_of(image: str) -> str:
+    """The path of an image's name: ``ghcr.io/team/app:1`` is ``team/app``. Raises BedError for a bare id."""
+    name = image.partition("@")[0]
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        name = rest
+    name = name.partition(":")[0]
+    if image.startswith("sha256:") or re.fullmatch(r"[0-9a-f]{12,64}", name):
+        raise BedError(f"'{image}' is an id, not a name: say which repository it is to be (--as NAME)")
+    return name
+
+
 def _destination(prefix: str | None) -> tuple[Engine, Destination]:
     if prefix:
         return engine.up(), Destination(prefix.rstrip("/"), prefix.rstrip("/"), local=False)
@@ -156,7 +193,7 @@ def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str)
         # Every edit makes an image: the youngest few keep the build cache warm, the others only take room.
         listed = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", tag.rpartition(":")[0]).split()
         for old in listed[3:]:
-            succeeds([provision.find("docker") or "docker", "image", "rm", old], env=host.environment)
+            host.succeeds("image", "rm", old)
 
 
 def _builder(host: Engine) -> dict[str, str]:

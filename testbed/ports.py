@@ -29,3 +29,17 @@ def free_ports(count: int) -> list[int]:
     raise BedError(
         f"no {count} free TCP ports between {RANGE.start} and {RANGE.stop} on {LOOPBACK}; end what listens there"
     )
+
+
+def require_free(port: int, what: str) -> None:
+    """Raises BedError when somebody listens on ``port`` of loopback, which ``what`` is about to use."""
+    with socket.socket() as probe:
+        # As the server itself does it: connections of an earlier server that are still closing are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise BedError(
+                f"{what} cannot start: another program listens on {LOOPBACK}:{port}; "
+                f"`ss -ltnp sport = :{port}` tells which: end it, or start again for another port"
+            ) from None

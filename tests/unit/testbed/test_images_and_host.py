@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from testbed import archive, audit, daemons, host, images, paths
+from testbed import archive, audit, controlplane, daemons, host, images, paths
 from testbed.errors import BedError
+from testbed.ports import LOOPBACK
 from testbed.processes import run
 
 
@@ -95,3 +97,15 @@ def test_an_unfinished_line_of_the_audit_log_is_left_for_later(tmp_path: Path) -
     log.write_text('{"verb": "get"}\n{"verb": "list"}\n{"ver')
     assert [entry["verb"] for entry in audit.entries(log)] == ["get", "list"]
     assert [entry["verb"] for entry in audit.entries(log, len('{"verb": "get"}\n'))] == ["list"]
+
+
+def test_a_port_that_somebody_listens_on_is_told_before_a_server_fails_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JIL_CACHE", str(tmp_path / "cache"))
+    with socket.create_server((LOOPBACK, 0)) as other:
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(controlplane, "free_ports", lambda count: [taken] * count)
+        with pytest.raises(BedError, match=rf"etcd cannot start: another program listens on 127\.0\.0\.1:{taken}; `ss"):
+            controlplane.ControlPlane().start()
+    assert not list(paths.runs().iterdir()), "a start that failed leaves nothing"
