@@ -7,8 +7,11 @@ import copy
 import pytest
 
 from jil.api import kinds
+from jil.render import node
+from jil.render.platform import Platform
 from testbed.controlplane import ControlPlane
-from tests.unit.render import golden
+from tests.unit.charts.rendering import of_kind, operator
+from tests.unit.render import golden, samples
 
 NAMESPACE = "jil-ch-finma"
 
@@ -44,3 +47,25 @@ def test_every_golden_pod_is_admitted_to_a_restricted_namespace(
         pod["metadata"]["name"] = intent["metadata"]["name"]
         path = f"/api/v1/namespaces/{restricted}/pods?dryRun=All&fieldValidation=Strict"
         control_plane.admin.create(path, pod)
+
+
+def test_pods_with_the_charts_priority_classes_are_admitted_and_ordered(
+    control_plane: ControlPlane, restricted: str
+) -> None:
+    for manifest in of_kind(operator(), "PriorityClass"):
+        name = manifest["metadata"]["name"]
+        control_plane.admin.apply(f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}", manifest)
+    platform = Platform("mirror.example:5000", ("registry",), priority_classes=True)
+    priority = {}
+    for intent in node.objects(samples.zurich(platform=platform)):
+        template = (intent.get("spec") or {}).get("template")
+        if template is None:
+            continue
+        pod = copy.deepcopy(template) | {"apiVersion": "v1", "kind": "Pod"}
+        pod["metadata"]["name"] = intent["metadata"]["name"]
+        made = control_plane.admin.create(
+            f"/api/v1/namespaces/{restricted}/pods?dryRun=All&fieldValidation=Strict", pod
+        )
+        priority[intent["metadata"]["labels"]["app.kubernetes.io/name"]] = made["spec"]["priority"]
+        assert made["spec"]["preemptionPolicy"] == "Never"
+    assert priority["validator"] > priority["database"] > priority["broker"] > priority["transfers"] > 0

@@ -24,6 +24,18 @@
 - name: JIL_LEASE_RETRY
   value: {{ .lease.retry | quote }}
 {{- end }}
+{{- with .Values.nodes.mirror }}
+- name: JIL_IMAGE_MIRROR
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.nodes.imagePullSecrets }}
+{{- $names := list }}
+{{- range . }}{{ $names = append $names .name }}{{ end }}
+- name: JIL_IMAGE_PULL_SECRETS
+  value: {{ toJson $names | quote }}
+{{- end }}
+- name: JIL_PRIORITY_CLASSES
+  value: {{ .Values.nodes.priorityClasses | quote }}
 {{- if or .Values.proxy.https .Values.proxy.http }}
 {{- with .Values.proxy.https }}
 - name: HTTPS_PROXY

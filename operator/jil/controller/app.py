@@ -25,6 +25,7 @@ from jil.engine.settings import Settings
 from jil.engine.store import Store
 from jil.engine.watch import WatchSpec
 from jil.observe.health import HealthPoller, NodeKey
+from jil.render.platform import Platform
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ async def run(settings: Settings) -> int:
             pod_ends=PodEnds(),
             system_namespace=settings.system_namespace,
             cluster_uid=cluster_uid,
+            platform=Platform(settings.image_mirror, settings.image_pull_secrets, settings.priority_classes),
         )
         networks = NetworkReconciler(deps)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jil.cluster.apply import Applier
 from jil.cluster.client import KubeClient
@@ -14,6 +14,7 @@ from jil.cluster.status import StatusWriter
 from jil.controller.pod_ends import PodEnds
 from jil.engine.store import Store
 from jil.observe.health import HealthPoller
+from jil.render.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,5 @@ class Deps:
     system_namespace: str
     cluster_uid: str
     """UID of the namespace kube-system: what tells this cluster from every other."""
+    platform: Platform = field(default_factory=Platform)
+    """What this cluster adds to every pod of a node."""

@@ -120,6 +120,7 @@ class NodePreparer:
             allowed_peer_ids=allowed,
             p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None,
             template_version=record.spec.template_version,
+            platform=self._deps.platform,
         )
 
     async def _ensure_p2p(self, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     )
     health_interval: float = Field(default=5.0, gt=0, description="Seconds between two readings of a node's health.")
 
+    image_mirror: str | None = Field(default=None, description="Host[:port][/path] that nodes' images are pulled from.")
+    image_pull_secrets: tuple[str, ...] = Field(default=(), description="Pull secrets of nodes' pods, as a JSON list.")
+    priority_classes: bool = Field(default=False, description="Set the chart's PriorityClasses on nodes' pods.")
+
     workers: int = Field(default=8, ge=1, le=256, description="Reconciles at the same time.")
     reconcile_timeout: float = Field(default=120.0, gt=0, description="A reconcile that takes longer is broken off.")
     resync: float = Field(default=600.0, gt=0, description="Every object is looked at about this often, spread evenly.")

@@ -58,8 +58,12 @@ class Workload:
         return sum(1 for pod in self.pods if pod.ready and not pod.deleting)
 
     def runs(self, image: str) -> bool:
-        """Whether every pod runs exactly this image; an armed template that waits for a rollout does not count."""
-        return bool(self.pods) and all(pod.image == image for pod in self.pods)
+        """Whether every pod runs exactly this image; an armed template that waits for a rollout does not count.
+
+        By digest: a mirror hands out the same image under another name.
+        """
+        digest = image.rpartition("@")[2]
+        return bool(self.pods) and all(pod.image.rpartition("@")[2] == digest for pod in self.pods)
 
     @property
     def ready(self) -> bool:

@@ -10,6 +10,7 @@ from jil.api.jurisdiction import JurisdictionSpec
 from jil.api.network import NetworkSpec
 from jil.api.node import NodeSpec
 from jil.api.release import ReleaseSpec
+from jil.render.platform import Platform
 from jil.render.profiles import Profile, profile_for
 
 Object = dict[str, Any]
@@ -63,6 +64,8 @@ class NodeContext:
     template_version: int = TEMPLATE_VERSION
     replicas: Mapping[str, int] = field(default_factory=dict)
     """Replica count per workload name; what is missing runs at its declared size."""
+    platform: Platform = field(default_factory=Platform)
+    """What this cluster adds to every pod, by the operator's settings."""
 
     def __post_init__(self) -> None:
         if self.template_version != TEMPLATE_VERSION:

@@ -83,7 +83,7 @@ def container(
     probes: Object | None = None,
 ) -> Object:
     """A restricted container with the node's three identity values before its own ``env``. ``ports``: name -> number."""
-    made: Object = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent"}
+    made: Object = {"name": name, "image": ctx.platform.image(image), "imagePullPolicy": "IfNotPresent"}
     if command:
         made["command"] = list(command)
     made["env"] = [*identity_env(ctx), *env]
@@ -125,14 +125,16 @@ def stateful_set(
             "selector": {"matchLabels": selector(ctx, component)},
             "template": {
                 "metadata": {"labels": {**common_labels(ctx, component), **(pod_labels or {})}},
-                "spec": {**base_pod_spec(ctx), "terminationGracePeriodSeconds": grace_seconds, **pod_spec},
+                "spec": {**base_pod_spec(ctx, component), "terminationGracePeriodSeconds": grace_seconds, **pod_spec},
             },
         },
     }
 
 
-def base_pod_spec(ctx: NodeContext) -> Object:
+def base_pod_spec(ctx: NodeContext, component: str) -> Object:
+    """What every pod has; ``component`` decides its priority."""
     spec: Object = {
+        **ctx.platform.pod_fields(component),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(),

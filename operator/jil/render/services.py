@@ -56,7 +56,7 @@ def _deployment(
             "template": {
                 "metadata": {"labels": pod_labels},
                 "spec": {
-                    **pods.base_pod_spec(ctx),
+                    **pods.base_pod_spec(ctx, component),
                     "terminationGracePeriodSeconds": 40,
                     "containers": [container],
                     "volumes": volumes,

@@ -111,7 +111,7 @@ def _affinity(ctx: NodeContext) -> Object:
         anti = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
     else:
         anti = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
-    return {**pods.base_pod_spec(ctx)["affinity"], "podAntiAffinity": anti}
+    return {**pods.base_pod_spec(ctx, COMPONENT)["affinity"], "podAntiAffinity": anti}
 
 
 def objects(ctx: NodeContext) -> list[Object]:
