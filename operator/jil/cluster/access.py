@@ -7,6 +7,7 @@ minute, ``ssl_context()`` when the CA file changes.
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import ssl
 import tempfile
@@ -72,11 +73,23 @@ def in_cluster(environ: Mapping[str, str], folder: Path) -> Access:
 def from_kubeconfig(path: Path, context: str | None = None) -> Access:
     """Access by ``path``: client certificates and tokens, as files or inline. Exec plugins are jilctl's business."""
     try:
-        document: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+        document = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
-        raise AccessError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+        raise AccessError(
+            f"kubeconfig {path} cannot be read: {error.strerror}; JIL_KUBECONFIG must name a file that this user may read"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AccessError(f"kubeconfig {path} is not YAML: {error}") from error
+    try:
+        return _access(path, document, context)
+    except (AttributeError, TypeError, binascii.Error, UnicodeDecodeError) as error:
+        # Lists where there should be maps, data that is no base64: nothing that a fault of ours would look like.
+        raise AccessError(
+            f"kubeconfig {path} has not the shape of one: {error}; kubectl config view --kubeconfig {path} says where"
+        ) from error
+
+
+def _access(path: Path, document: dict[str, Any], context: str | None) -> Access:
     name = context or document.get("current-context") or ""
     chosen = _entry(document, "contexts", name, path).get("context") or {}
     cluster = _entry(document, "clusters", chosen.get("cluster", ""), path).get("cluster") or {}
@@ -88,9 +101,12 @@ def from_kubeconfig(path: Path, context: str | None = None) -> Access:
         )
     if "server" not in cluster:
         raise AccessError(f"kubeconfig {path}: cluster {chosen.get('cluster')!r} has no server")
+    server = str(cluster["server"]).rstrip("/")
+    if not server.startswith(("https://", "http://")):
+        raise AccessError(f"kubeconfig {path}: server {server!r} is not a URL such as https://host:6443")
     ca_data = cluster.get("certificate-authority-data")
     return Access(
-        str(cluster["server"]).rstrip("/"),
+        server,
         ca_file=_resolve(path, cluster.get("certificate-authority")),
         ca_data=base64.b64decode(ca_data).decode() if ca_data else None,
         token=user.get("token"),

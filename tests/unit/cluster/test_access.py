@@ -96,6 +96,31 @@ def test_missing_files_and_entries_are_named(tmp_path: Path) -> None:
         access.from_kubeconfig(kubeconfig(tmp_path, user={}), "other")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{: [", "is not YAML"),
+        (b"\xff\xfe\x00\x01", "is not YAML"),
+        (b"- a list\n", "has not the shape of one"),
+        (b"a word", "has not the shape of one"),
+        (b"contexts: [c]\ncurrent-context: c\n", "has not the shape of one"),
+    ],
+)
+def test_a_kubeconfig_that_is_none_is_told_as_such(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    with pytest.raises(AccessError, match=told):
+        access.from_kubeconfig(file)
+
+
+def test_a_ca_that_is_no_base64_and_a_server_that_is_no_url_are_told(tmp_path: Path) -> None:
+    wrong = {"server": "https://x", "certificate-authority-data": "not base64!"}
+    with pytest.raises(AccessError, match="has not the shape of one"):
+        access.from_kubeconfig(kubeconfig(tmp_path, user={}, cluster=wrong))
+    with pytest.raises(AccessError, match=r"server '127\.0\.0\.1:6443' is not a URL"):
+        access.from_kubeconfig(kubeconfig(tmp_path, user={}, cluster={"server": "127.0.0.1:6443"}))
+
+
 def test_a_token_is_read_again_when_asked_for_fresh_and_survives_a_missing_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("one")
