@@ -30,7 +30,9 @@ class Cluster:
     def __post_init__(self) -> None:
         # It becomes part of file and container names, and kind refuses others only once much has been done.
         if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?", self.name):
-            raise BedError(f"'{self.name}' cannot name a cluster: at most 40 of a-z, 0-9, '-' and '.', as in a host name")
+            raise BedError(
+                f"'{self.name}' cannot name a cluster: at most 40 of a-z, 0-9, '-' and '.', as in a host name"
+            )
 
     @property
     def kubeconfig(self) -> Path:

@@ -23,7 +23,7 @@ _HELPER_IMAGE = "docker.io/kindest/local-path-helper:testbed"
 
 def test_nodes_and_default_storage_class_are_there(kind_cluster: KindCluster) -> None:
     nodes = kind_cluster.kubectl("get", "nodes", "--no-headers").splitlines()
-    assert len(nodes) == 3
+    assert len(nodes) == 5, "one control plane and four workers, as in kind-config.yaml"
     assert all(" Ready " in node for node in nodes)
     assert "standard (default)" in kind_cluster.kubectl("get", "storageclass")
 
