@@ -51,7 +51,7 @@ def test_the_chart_installs_exactly_the_classes_that_pods_are_given() -> None:
 def test_a_class_pushes_nobody_out_and_outlives_the_release() -> None:
     for manifest in of_kind(operator(), "PriorityClass"):
         assert manifest["preemptionPolicy"] == "Never", "a waiting validator must not end another node's database"
-        assert manifest["globalDefault"] is False
+        assert "globalDefault" not in manifest, "the API server drops a false one, which shows as drift"
         assert manifest["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
