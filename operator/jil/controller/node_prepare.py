@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from jil.api import kinds, labels
 from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.node import JILNode
-from jil.api.record import JILNodeRecord
+from jil.api.record import P2P, JILNodeRecord
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Invalid, NotFound
 from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
@@ -137,8 +137,7 @@ class NodePreparer:
         address = outcome.object["spec"].get("clusterIP")
         if not address or address == "None":
             return record
-        facts = {"clusterIP": address}
-        return await self._deps.records.change(record, p2p=facts)
+        return await self._deps.records.change(record, p2p=P2P(cluster_ip=address))
 
     async def _ensure_identity(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
         stamp = (record.metadata.resource_version, self._deps.clock.monotonic())

@@ -48,8 +48,12 @@ def test_stopped_goes_in_order_under_grants_and_starts_again(world: World, runni
     assert {c["metadata"]["uid"] for c in after} == {c["metadata"]["uid"] for c in claims}
     world.patch_node(running.namespace, running.name, {"state": "Running"})
     world.until_ready(running.namespace, running.name)
-    ledger = world.api.get(f"{CORE}/{SYSTEM}/configmaps/ledger-{running.network}")["data"]["ledger"]
-    assert '"open":[]' in ledger.replace(" ", ""), "the grant is given back when the validator runs again"
+    ledger = f"{CORE}/{SYSTEM}/configmaps/ledger-{running.network}"
+    world.until(
+        lambda: '"open":[]' in world.api.get(ledger)["data"]["ledger"].replace(" ", ""),
+        "the grant to be given back now that the validator runs again",
+        20,
+    )
 
 
 def test_maintenance_takes_traffic_off_and_keeps_every_pod(world: World, running: Home) -> None:
