@@ -52,7 +52,8 @@ class Disruption:
 
     ``node``: ``namespace/name`` of the JILNode. ``consensus_address``: from its record; NO_CONSENSUS_KEY when the
     record says that no key was ever made; None when it is not known. ``pod``: the validator's pod as read live, when
-    ``target`` is it or its StatefulSet. ``target``: at the version that the decision was made from.
+    ``target`` is it or its StatefulSet, and ``pod_uid`` its UID, None when there is none. ``target``: at the version
+    that the decision was made from.
     """
 
     act: Act
@@ -63,6 +64,7 @@ class Disruption:
     consensus_address: str | None
     reason: str
     pod: PodState = PodState.UNKNOWN
+    pod_uid: str | None = None
     requested_by: str = "jil-operator"
 
     def __post_init__(self) -> None:
@@ -307,8 +309,8 @@ class Gate:
     ) -> GrantEntry:
         leader, target = self._leadership(), disruption.target
         if known is not None:
-            # Taken over as it is: a new leader signs it, nothing else about it changes.
-            return known.model_copy(update={"holder": leader.holder, "fence": leader.fence})
+            # Taken over as it is: a new leader signs it, and the pod that would be ended may be another one by now.
+            return known.model_copy(update={"holder": leader.holder, "fence": leader.fence, "pod": disruption.pod_uid})
         return GrantEntry(
             id=f"g-{uuid.uuid4().hex[:16]}",
             act=disruption.act,
@@ -327,6 +329,7 @@ class Gate:
             requested_by=disruption.requested_by[:REASON_MAX],
             basis=verdict.basis,
             height=height,
+            pod=disruption.pod_uid,
             granted_at=self._clock.now(),
             holder=leader.holder,
             fence=leader.fence,

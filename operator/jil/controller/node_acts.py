@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from jil.api import kinds, labels
@@ -19,11 +18,13 @@ from jil.cluster.disruption import Disruption, TakeBack
 from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.events import EventReason
 from jil.cluster.grant import Grant, TargetRef
+from jil.cluster.ledger import GrantEntry
 from jil.controller.deps import Deps
 from jil.controller.network import ledger_existed, member_facts
 from jil.controller.node_facts import pods_of
 from jil.plan.acts import Act
-from jil.plan.drain import plan_drain
+from jil.plan.drain import leaving, plan_drain
+from jil.plan.giveback import GiveBack, follows_the_chain, plan_give_back
 from jil.plan.lifecycle import Act as Step
 from jil.plan.lifecycle import ActKind, Goal, LifecyclePlan
 from jil.plan.podview import pod_view
@@ -162,6 +163,9 @@ class NodeActs:
                 " would cost; restore the JILNetwork"
             )
         facts = self._facts(subject)
+        pod, pod_uid = PodState.UNKNOWN, None
+        if component == Component.VALIDATOR:
+            pod, pod_uid = await self._pod_state(subject)
         answer = await self._deps.gate.request(
             Disruption(
                 act=act,
@@ -171,7 +175,8 @@ class NodeActs:
                 target=target,
                 consensus_address=subject.address,
                 reason=reason,
-                pod=await self._pod_state(subject) if component == Component.VALIDATOR else PodState.UNKNOWN,
+                pod=pod,
+                pod_uid=pod_uid,
             ),
             facts,
             ledger_existed=self._ledger_existed(subject.network_name),
@@ -211,19 +216,26 @@ class NodeActs:
         """The ledger is made before the first validator of a network may start, so a bootstrapped record proves it."""
         return ledger_existed(self._deps, network)
 
-    async def _pod_state(self, subject: ActSubject) -> PodState:
-        """Whether a validator process runs, by its pod read live."""
-        name = labels.pod_name(subject.name, Component.VALIDATOR)
-        try:
-            pod = await self._deps.client.get(kinds.POD, name, subject.namespace)
-        except NotFound:
-            return PodState.ABSENT
+    async def _pod_state(self, subject: ActSubject) -> tuple[PodState, str | None]:
+        """Whether a validator process runs, and the UID of its pod, by the pod read live."""
+        pod = await self._validator_pod(subject)
+        if pod is None:
+            return PodState.ABSENT, None
+        uid = str(pod["metadata"]["uid"])
         statuses = pod.get("status", {}).get("containerStatuses", [])
         if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-            return PodState.DOWN
+            return PodState.DOWN, uid
         if not statuses:
-            return PodState.UNKNOWN
-        return PodState.RUNNING if any("running" in s.get("state", {}) for s in statuses) else PodState.DOWN
+            return PodState.UNKNOWN, uid
+        runs = any("running" in s.get("state", {}) for s in statuses)
+        return PodState.RUNNING if runs else PodState.DOWN, uid
+
+    async def _validator_pod(self, subject: ActSubject) -> Manifest | None:
+        try:
+            name = labels.pod_name(subject.name, Component.VALIDATOR)
+            return await self._deps.client.get(kinds.POD, name, subject.namespace)
+        except NotFound:
+            return None
 
     def _open(self, subject: ActSubject) -> list[dict[str, Any]]:
         """Open grants of this node, by the watched copy of the ledger: a look that costs nothing."""
@@ -239,38 +251,49 @@ class NodeActs:
 
     # -- giving back -------------------------------------------------------------------------------------------------
     async def settle(self, subject: ActSubject, goal: Goal) -> None:
-        """Grants of a node that runs again, or that is no longer to be stopped, are given back.
-
-        Only a pod that was made after the grant, and a reading of its chain from after it became ready, prove that the
-        validator is back; what was read before the act says nothing.
-        """
+        """Grants of a node that runs again, or that is no longer to be stopped or moved, are given back."""
         if goal is Goal.STOPPED or subject.network_name is None or not self._open(subject):
             return
-        name = labels.pod_name(subject.name, Component.VALIDATOR)
-        raw = self._deps.store.get(kinds.POD, subject.namespace, name)
-        pod = pod_view(raw) if raw is not None else None
-        if pod is None or pod.deleting or pod.created is None:
+        raw = await self._settled_pod(subject)
+        if raw is None:
             return
-        for entry in await self._deps.gate.open_grants(subject.network_name, node=subject.node):
-            if pod.created > entry.granted_at.replace(microsecond=0):
-                if pod.ready and pod.ready_since is not None and self._follows_the_chain(subject, pod.ready_since):
-                    await self._deps.gate.release(
-                        subject.network_name, entry, why="the validator's new pod is ready and follows the chain"
-                    )
-            elif entry.act is Act.STOP:
-                outcome = await self._deps.gate.take_back(
-                    subject.network_name, entry, why=f"spec.state is {goal} again before the stop was done"
-                )
-                if outcome is TakeBack.TAKEN_BACK:
-                    self._deps.events.normal(
-                        subject.raw, EventReason.UPDATED, f"grant {entry.id} was taken back", action="TakeBack"
-                    )
-
-    def _follows_the_chain(self, subject: ActSubject, since: datetime) -> bool:
+        pod = pod_view(raw)
+        machine = self._deps.store.get(kinds.NODE, None, pod.kube_node) if pod.kube_node else None
+        moving = machine is not None and leaving(machine) is not None
         reading = self._deps.health.reading((subject.namespace, subject.name))
-        if reading is None or not reading.fresh(self._deps.clock.now()) or reading.chain is None or reading.at < since:
-            return False
-        return reading.chain.ok and not reading.chain.catching_up
+        follows = follows_the_chain(reading, pod, self._deps.clock.now())
+        for entry in await self._deps.gate.open_grants(subject.network_name, node=subject.node):
+            wanted = moving and entry.act is Act.DRAIN
+            match plan_give_back(entry.act, entry.pod, pod, follows=follows, wanted=wanted):
+                case GiveBack.RELEASE:
+                    why = "the validator's new pod is ready and follows the chain"
+                    await self._deps.gate.release(subject.network_name, entry, why=why)
+                case GiveBack.TAKE_BACK:
+                    await self._take_back(subject, entry, goal)
+                case GiveBack.KEEP:
+                    pass
+
+    async def _take_back(self, subject: ActSubject, entry: GrantEntry, goal: Goal) -> None:
+        stop = f"spec.state is {goal} again before the stop was done"
+        why = stop if entry.act is Act.STOP else "the pod's machine is no longer being emptied"
+        outcome = await self._deps.gate.take_back(subject.network_name or "", entry, why=why)
+        if outcome is TakeBack.TAKEN_BACK:
+            note = f"grant {entry.id} was taken back: {why}"
+            self._deps.events.normal(subject.raw, EventReason.UPDATED, note, action="TakeBack")
+
+    async def _settled_pod(self, subject: ActSubject) -> Manifest | None:
+        """The validator's pod, read live, once its StatefulSet's controller has seen the newest spec: from then on
+        nothing that was asked of the controller before can still end a pod that is not ending already."""
+        try:
+            name = labels.child_name(subject.name, Component.VALIDATOR)
+            workload = await self._deps.client.get(kinds.STATEFUL_SET, name, subject.namespace)
+        except NotFound:
+            return None
+        if workload["spec"].get("replicas", 1) == 0:
+            return None
+        if workload.get("status", {}).get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+            return None
+        return await self._validator_pod(subject)
 
     # -- drains ------------------------------------------------------------------------------------------------------
     async def drain(self, subject: ActSubject, only_on: Mapping[str, str]) -> str | None:

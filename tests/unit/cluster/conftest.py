@@ -15,7 +15,7 @@ from jil.cluster.ledger import Leadership
 from jil.plan.acts import VALIDATOR, Act
 from jil.plan.chain import ChainReading, Commit
 from jil.plan.quorum import DEFAULT_POLICY
-from jil.plan.verdict import Deny, Impossible
+from jil.plan.verdict import Deny, DenyReason, Impossible
 from jil.plan.voting import Member, NetworkFacts, PodState
 from tests.unit.cluster.memory_api import NAMESPACE, NETWORK, SYSTEM, FakeClock, MemoryApi
 
@@ -130,3 +130,13 @@ class Bed:
 @pytest.fixture
 def bed() -> Bed:
     return Bed()
+
+
+def granted(answer: Grant | Deny | Impossible) -> Grant:
+    assert isinstance(answer, Grant), answer
+    return answer
+
+
+def reason(answer: Grant | Deny | Impossible) -> DenyReason:
+    assert isinstance(answer, Deny), answer
+    return answer.reason
