@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jil.api.kinds import Kind
 from jil.cluster.apply import Applier
-from jil.cluster.client import KubeClient
+from jil.cluster.client import KubeClient, Manifest
 from jil.cluster.clock import Clock
 from jil.cluster.disruption import Gate
+from jil.cluster.errors import NotFound
 from jil.cluster.events import EventRecorder
 from jil.cluster.record import RecordStore
 from jil.cluster.status import StatusWriter
@@ -34,3 +36,13 @@ class Deps:
     """UID of the namespace kube-system: what tells this cluster from every other."""
     platform: Platform = field(default_factory=Platform)
     """What this cluster adds to every pod of a node."""
+
+    async def find(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
+        """The object as the watch has it, else read live, else None: a watch that lags is no proof that it is not there."""
+        known = self.store.get(kind, namespace, name)
+        if known is not None:
+            return known
+        try:
+            return await self.client.get(kind, name, namespace)
+        except NotFound:
+            return None

@@ -6,8 +6,7 @@ from jil.api import kinds, labels
 from jil.api.conditions import Reason
 from jil.api.network import JILNetwork
 from jil.api.record import JILNodeRecord
-from jil.cluster.client import Manifest
-from jil.cluster.errors import AlreadyExists, NotFound
+from jil.cluster.errors import AlreadyExists
 from jil.controller.deps import Deps
 from jil.controller.network import member_facts
 from jil.render.context import NodeContext
@@ -21,7 +20,7 @@ async def ensure_genesis(
 ) -> tuple[JILNodeRecord, Hold]:
     """The node's copy exists and its hash is in the record. Returns why the validator may not start yet, or None."""
     name = labels.genesis_config_map(network.name)
-    master = await _read(deps, deps.system_namespace, name)
+    master = await deps.find(kinds.CONFIG_MAP, deps.system_namespace, name)
     if master is None:
         return record, (
             Reason.WAITING_FOR_GENESIS,
@@ -37,7 +36,7 @@ async def ensure_genesis(
             if record.spec.genesis_hash
             else "",
         )
-    copy = await _read(deps, ctx.namespace, name)
+    copy = await deps.find(kinds.CONFIG_MAP, ctx.namespace, name)
     if copy is None:
         body = config_map(network.name, ctx.namespace, document, {labels.JURISDICTION: ctx.jurisdiction_name})
         try:
@@ -58,13 +57,3 @@ async def ensure_genesis(
         # CometBFT looks a peer's name up once: every founder's Service exists before any validator starts.
         return record, (Reason.WAITING_FOR_RECORDS, f"waits for the p2p Services of {', '.join(late[:10])}")
     return record, None
-
-
-async def _read(deps: Deps, namespace: str, name: str) -> Manifest | None:
-    live = deps.store.get(kinds.CONFIG_MAP, namespace, name)
-    if live is not None:
-        return live
-    try:
-        return await deps.client.get(kinds.CONFIG_MAP, name, namespace)
-    except NotFound:
-        return None

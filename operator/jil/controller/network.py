@@ -11,7 +11,7 @@ from jil.api.network import JILNetwork, NetworkStatus
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
 from jil.cluster.client import Manifest
-from jil.cluster.errors import AlreadyExists, NotFound
+from jil.cluster.errors import AlreadyExists
 from jil.cluster.events import EventReason
 from jil.controller.deps import Deps
 from jil.engine.queue import Key
@@ -180,12 +180,9 @@ class NetworkReconciler:
         return document.decode(), true(type_, Reason.READY, f"frozen, SHA-256 {value}")
 
     async def _frozen(self, name: str) -> str | None:
-        live = self._deps.store.get(kinds.CONFIG_MAP, self._deps.system_namespace, name)
+        live = await self._deps.find(kinds.CONFIG_MAP, self._deps.system_namespace, name)
         if live is None:
-            try:
-                live = await self._deps.client.get(kinds.CONFIG_MAP, name, self._deps.system_namespace)
-            except NotFound:
-                return None
+            return None
         document: str | None = live.get("data", {}).get(labels.GENESIS_KEY)
         return document
 

@@ -110,9 +110,7 @@ class _Lost:
 async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: Volume | None) -> Manifest | _Lost:
     intent = storage.claim(ctx, component)
     name = intent["metadata"]["name"]
-    live = deps.store.get(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
-    if live is None:
-        live = await _read_claim(deps, ctx.namespace, name)
+    live = await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
     if live is None and recorded is not None:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
         return _Lost(
@@ -149,13 +147,6 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
     except (Forbidden, Invalid) as error:
         # A StorageClass that cannot grow, for one: the volume that is there serves on.
         return {**live, "refused": error.message}
-
-
-async def _read_claim(deps: Deps, namespace: str, name: str) -> Manifest | None:
-    try:
-        return await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, namespace)
-    except NotFound:
-        return None
 
 
 async def _retain(deps: Deps, name: str) -> Manifest | None:
