@@ -1,53 +1,97 @@
-"""A simulated kubelet and volume provisioner: pods of JIL nodes get a node, volumes, and the statuses of a good life."""
+"""Simulated kubelets, scheduler and volume provisioner: pods of JIL nodes get a machine, volumes, and statuses.
+
+Every pod has a fate (``fates``), a good life unless a test says otherwise. Machines can be lost: they report nothing
+any more, while their processes go on. Heartbeats are real Leases, so what follows from a lost machine (its taints, its
+pods marked not ready) is done by the real kube-controller-manager.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.apiclient import ApiClient, ApiError
+import aiohttp
 
-NODE = "sim-node-1"
-SELECTOR = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Djil-operator"
+from testbed.apiclient import ApiClient
+from tests.sim import machines
+from tests.sim.fates import Fate, InitFailure, Life, Note, Ready, Report, Unschedulable, ended, essence, report
+from tests.sim.validators import Guard, SimValidators
+
+SELECTOR = "app.kubernetes.io/managed-by=jil-operator"
 MERGE = "application/merge-patch+json"
+HEARTBEAT_S = 5.0
+WORKERS = 8
+
+Key = tuple[str, str]
+Object = dict[str, Any]
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+class Refused(Exception):
+    """The API server answered with an error; ``code`` is the HTTP status."""
+
+    def __init__(self, what: str, code: int, text: str) -> None:
+        super().__init__(f"{what}: {code} {text[:200]}")
+        self.code = code
 
 
 class SimKubelet:
-    """Runs in a thread until it is stopped. ``broken``: (namespace, pod name) -> waiting reason to show instead of Ready.
+    """Runs in a thread of its own until it is stopped; ``with SimKubelet(api)``.
 
-    A validator's pod passes its (simulated) start guard only when it bears a permit for its own UID, as the real one.
+    ``fates``: (namespace, name of a pod or of its workload) -> what happens to it; use ``fail`` and ``heal``.
+    ``errors``: what the API server refused, for a look after a test. ``heartbeat_s``: how often machines report.
     """
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        *,
+        machine_count: int = 1,
+        validators: SimValidators | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self._api = api
-        self._stop = threading.Event()
-        self._paused = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sim-kubelet", daemon=True)
-        self.broken: dict[tuple[str, str], str] = {}
+        self._count = machine_count
+        self._heartbeat_s = heartbeat_s
+        self.validators = validators or SimValidators()
+        self.fates: dict[Key, Fate] = {}
         self.errors: list[str] = []
+        self._lost: set[str] = set()
+        self._pods: dict[Key, Object] = {}
+        self._claims: dict[Key, Object] = {}
+        self._lives: dict[str, Life] = {}
+        self._told: set[tuple[str, str, str]] = set()
+        self._current: dict[str, Fate] = {}
+        self._homes: dict[str, str] = {}
+        self._turn = itertools.count()
+        self._dirty: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._busy: set[Key] = set()
+        self._ips = itertools.count(1)
+        self._pod_ips: dict[str, str] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._stop = threading.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sim-kubelet", daemon=True)
 
+    # -- for tests ---------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        node = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
-        }
-        try:
-            self._api.create("/api/v1/nodes", node)
-        except ApiError as error:
-            if error.code != 409:
-                raise
+        """Returns when the machines are registered and everything is watched."""
         self._thread.start()
+        if not self._up.wait(30):
+            raise AssertionError(f"the simulated kubelet did not start: {self.errors[-3:]}")
 
     def stop(self) -> None:
+        """Ends the thread; pods and machines stay as they are."""
         self._stop.set()
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(lambda: None)
         self._thread.join(timeout=10)
 
     def __enter__(self) -> SimKubelet:
@@ -57,155 +101,379 @@ class SimKubelet:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def pause(self) -> None:
-        """Nothing is reported any more, as of a host that lost its network."""
-        self._paused.set()
+    def fail(self, namespace: str, name: str, fate: Fate) -> None:
+        """From now on this happens to the pod, or to every pod whose name begins with ``name`` and a dash."""
+        self.fates[(namespace, name)] = fate
+        self._look_at_all()
 
-    def resume(self) -> None:
-        self._paused.clear()
+    def heal(self, namespace: str, name: str) -> None:
+        """The failure ends; restarts that were counted stay counted."""
+        self.fates.pop((namespace, name), None)
+        self._look_at_all()
 
+    def lose(self, machine: str | None = None) -> None:
+        """A machine (None: all) reports nothing any more, as of a host that lost its network. Its processes go on."""
+        self._lost |= {machine} if machine else {machines.machine_name(n + 1) for n in range(self._count)}
+
+    def find(self, machine: str | None = None) -> None:
+        """A lost machine (None: all) is back, and reports."""
+        self._lost -= {machine} if machine else set(self._lost)
+        self._look_at_all()
+
+    pause = lose
+    resume = find
+
+    def machine_of(self, namespace: str, node: str) -> str:
+        """The machine on which the pods of a JILNode run: all of one node on one, nodes spread over machines."""
+        home = f"{namespace}/{node}"
+        if home not in self._homes:
+            self._homes[home] = machines.machine_name(next(self._turn) % self._count + 1)
+        return self._homes[home]
+
+    def components(self, namespace: str, node: str) -> dict[str, bool]:
+        """Component -> whether a pod of it is ready, for the pods of one JILNode that have a machine."""
+        found: dict[str, bool] = {}
+        for (space, _), pod in tuple(self._pods.items()):
+            labels = pod["metadata"]["labels"]
+            if space != namespace or labels.get("jil.io/node") != node:
+                continue
+            ready = any(
+                c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", [])
+            )
+            name = labels["app.kubernetes.io/name"]
+            found[name] = found.get(name, False) or ready
+        return found
+
+    def _look_at_all(self) -> None:
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(lambda: [self._touch(key) for key in tuple(self._pods)])
+
+    # -- the thread --------------------------------------------------------------------------------------------------
     def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            if self._paused.is_set():
-                continue
-            for step in (self._volumes, self._pods):
-                self._guarded(step)
+        asyncio.run(self._main())
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        connector = aiohttp.TCPConnector(ssl=self._api._tls, limit=WORKERS + 8)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            self._session = session
+            await self._register()
+            tasks = [
+                asyncio.create_task(self._again_and_again(work))
+                for work in (self._watch_pods, self._watch_claims, self._beat, *([self._work] * WORKERS))
+            ]
+            self._up.set()
+            try:
+                while not self._stop.is_set():
+                    await asyncio.sleep(0.05)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _again_and_again(self, work: Any) -> None:
+        while True:
+            try:
+                await work()
+            except (Refused, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                # An API server that is down or busy: everything is listed again.
+                self.errors.append(f"{type(error).__name__}: {error}"[:200])
+                await asyncio.sleep(0.3)
+
+    async def _request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Object:
+        assert self._session is not None
+        url = f"https://{self._api._host}:{self._api._port}{path}"
+        data = json.dumps(body) if body is not None else None
+        headers = {"Content-Type": content_type, "User-Agent": "sim-kubelet"}
+        timeout = aiohttp.ClientTimeout(total=15)
+        async with self._session.request(method, url, data=data, headers=headers, timeout=timeout) as response:
+            text = await response.text()
+            if response.status >= 400:
+                raise Refused(f"{method} {path}", response.status, text)
+            answer: Object = json.loads(text)
+            return answer
+
+    async def _unless(self, codes: tuple[int, ...], request: Coroutine[Any, Any, Object]) -> Object | None:
         try:
-            step()
-        except (ApiError, OSError) as error:
-            # An API server that is down or busy, an object that changed: the next round sees it again.
-            self.errors.append(str(error)[:200])
+            return await request
+        except Refused as error:
+            if error.code in codes:
+                return None
+            raise
 
-    # -- volumes -----------------------------------------------------------------------------------------------------
-    def _volumes(self) -> None:
-        for claim in self._api.get(f"/api/v1/persistentvolumeclaims?{SELECTOR}")["items"]:
-            if claim["spec"].get("volumeName"):
+    # -- machines ----------------------------------------------------------------------------------------------------
+    async def _register(self) -> None:
+        for number in range(1, self._count + 1):
+            await self._unless((409,), self._request("POST", "/api/v1/nodes", machines.kubernetes_node(number)))
+            await self._node_status(number)
+
+    async def _node_status(self, number: int) -> None:
+        path = f"/api/v1/nodes/{machines.machine_name(number)}/status"
+        await self._request("PATCH", path, {"status": machines.node_status(number, datetime.now(UTC))}, MERGE)
+
+    async def _beat(self) -> None:
+        leases = f"/apis/coordination.k8s.io/v1/namespaces/{machines.LEASES}/leases"
+        silent: set[str] = set()
+        while True:
+            for number in range(1, self._count + 1):
+                name = machines.machine_name(number)
+                if name in self._lost:
+                    silent.add(name)
+                    continue
+                body = machines.lease(number, datetime.now(UTC))
+                spec = {"spec": body["spec"]}
+                if await self._unless((404,), self._request("PATCH", f"{leases}/{name}", spec, MERGE)) is None:
+                    await self._unless((409, 404), self._request("POST", leases, body))
+                if name in silent:
+                    silent.discard(name)
+                    await self._node_status(number)
+            # Short steps, so that a machine that was found reports at once.
+            before = frozenset(self._lost)
+            for _ in range(max(1, int(self._heartbeat_s / 0.1))):
+                await asyncio.sleep(0.1)
+                if frozenset(self._lost) != before:
+                    break
+
+    # -- watching ----------------------------------------------------------------------------------------------------
+    async def _watch(self, collection: str, seen: Any) -> None:
+        query = f"labelSelector={SELECTOR.replace('/', '%2F').replace('=', '%3D')}"
+        listed = await self._request("GET", f"{collection}?{query}")
+        seen(None, listed["items"])
+        version = listed["metadata"]["resourceVersion"]
+        assert self._session is not None
+        url = f"https://{self._api._host}:{self._api._port}{collection}?{query}&watch=1&resourceVersion={version}"
+        headers = {"User-Agent": "sim-kubelet"}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
+        async with self._session.get(url, headers=headers, timeout=timeout) as response:
+            if response.status >= 400:
+                raise Refused(f"watch {collection}", response.status, await response.text())
+            buffer = b""
+            async for chunk in response.content.iter_any():
+                buffer += chunk
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise Refused(f"watch {collection}", event["object"].get("code", 0), str(event["object"]))
+                    seen(event["type"], [event["object"]])
+
+    async def _watch_pods(self) -> None:
+        await self._watch("/api/v1/pods", self._saw_pods)
+
+    async def _watch_claims(self) -> None:
+        await self._watch("/api/v1/persistentvolumeclaims", self._saw_claims)
+
+    def _saw_pods(self, type_: str | None, items: list[Object]) -> None:
+        if type_ is None:
+            for gone in set(self._pods) - {_key(i) for i in items}:
+                self._gone(self._pods.pop(gone))
+        for item in items:
+            key = _key(item)
+            known = self._pods.get(key)
+            if known is not None and known["metadata"]["uid"] != item["metadata"]["uid"]:
+                self._gone(known)
+            if type_ == "DELETED":
+                if self._pods.pop(key, None) is not None:
+                    self._gone(item)
+            else:
+                self._pods[key] = item
+                self._touch(key)
+
+    def _gone(self, pod: Object) -> None:
+        """The object is gone. Its machine ends the processes when it hears of it: a lost machine does not."""
+        if pod["spec"].get("nodeName") not in self._lost:
+            self.validators.stop(pod["metadata"]["uid"])
+
+    def _saw_claims(self, type_: str | None, items: list[Object]) -> None:
+        if type_ is None:
+            self._claims = {}
+        for item in items:
+            key = _key(item)
+            if type_ == "DELETED":
+                self._claims.pop(key, None)
                 continue
-            meta = claim["metadata"]
-            volume = {
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": {"name": f"sim-{meta['uid']}"},
-                "spec": {
-                    "capacity": {"storage": claim["spec"]["resources"]["requests"]["storage"]},
-                    "accessModes": claim["spec"]["accessModes"],
-                    "persistentVolumeReclaimPolicy": "Delete",
-                    "storageClassName": claim["spec"].get("storageClassName", ""),
-                    "claimRef": {
-                        "apiVersion": "v1",
-                        "kind": "PersistentVolumeClaim",
-                        "namespace": meta["namespace"],
-                        "name": meta["name"],
-                        "uid": meta["uid"],
-                    },
-                    "local": {"path": "/sim"},
-                    "nodeAffinity": {
-                        "required": {
-                            "nodeSelectorTerms": [
-                                {
-                                    "matchExpressions": [
-                                        {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
-                                    ]
-                                }
-                            ]
-                        }
-                    },
-                },
-            }
-            try:
-                self._api.create("/api/v1/persistentvolumes", volume)
-            except ApiError as error:
-                if error.code != 409:
-                    raise
+            self._claims[key] = item
+            if not item["spec"].get("volumeName"):
+                self._touch(("claim:" + key[0], key[1]))
+            else:
+                node = (item["metadata"].get("labels") or {}).get("jil.io/node")
+                for pod in self._pods.values():
+                    if pod["metadata"]["namespace"] == key[0] and pod["metadata"]["labels"].get("jil.io/node") == node:
+                        self._touch(_key(pod))
 
-    # -- pods --------------------------------------------------------------------------------------------------------
-    def _pods(self) -> None:
-        for pod in self._api.get(f"/api/v1/pods?{SELECTOR}")["items"]:
-            try:
-                self._one(pod)
-            except ApiError as error:
-                if error.code not in (404, 409):
-                    raise
+    # -- working -----------------------------------------------------------------------------------------------------
+    def _touch(self, key: Key) -> None:
+        if key not in self._queued:
+            self._queued.add(key)
+            self._dirty.put_nowait(key)
 
-    def _one(self, pod: dict[str, Any]) -> None:
+    async def _work(self) -> None:
+        while True:
+            key = await self._dirty.get()
+            self._queued.discard(key)
+            if key in self._busy:
+                asyncio.get_running_loop().call_later(0.02, self._touch, key)
+                continue
+            self._busy.add(key)
+            try:
+                if key[0].startswith("claim:"):
+                    await self._provide((key[0].removeprefix("claim:"), key[1]))
+                else:
+                    await self._one(key)
+            except (Refused, aiohttp.ClientError, TimeoutError, OSError) as error:
+                code = getattr(error, "code", 0)
+                if code not in (404, 409):
+                    self.errors.append(f"{type(error).__name__}: {error}"[:200])
+                asyncio.get_running_loop().call_later(0.2, self._touch, key)
+            finally:
+                self._busy.discard(key)
+
+    async def _provide(self, key: Key) -> None:
+        """A volume for a claim that has none; the real controller binds them."""
+        claim = self._claims.get(key)
+        if claim is None or claim["spec"].get("volumeName"):
+            return
+        machine = self.machine_of(key[0], (claim["metadata"].get("labels") or {}).get("jil.io/node", key[1]))
+        if machine in self._lost:
+            asyncio.get_running_loop().call_later(0.2, self._touch, ("claim:" + key[0], key[1]))
+            return
+        await self._unless((409,), self._request("POST", "/api/v1/persistentvolumes", machines.volume(claim, machine)))
+
+    async def _one(self, key: Key) -> None:
+        pod = self._pods.get(key)
+        if pod is None:
+            return
         meta = pod["metadata"]
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+        path = f"/api/v1/namespaces/{key[0]}/pods/{key[1]}"
+        machine = pod["spec"].get("nodeName")
+        if machine is None:
+            await self._schedule(pod, path)
+            return
+        if machine in self._lost or not machine.startswith("sim-node-"):
+            return
+        now = datetime.now(UTC)
         if meta.get("deletionTimestamp"):
-            self._end(pod, path)
-        elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
-            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}, "target": target}
-            self._api.create(f"{path}/binding", binding)
+            self.validators.stop(meta["uid"])
+            life = self._life(pod, now)
+            await self._request("PATCH", f"{path}/status", {"status": ended(pod, life, now)}, MERGE)
+            # A kubelet's last word: the object goes once every container has ended.
+            await self._request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
+            return
+        found = self._report(pod, machine, now)
+        for note in found.notes:
+            await self._tell(pod, note)
+        if essence(found.status) != essence(pod.get("status", {})):
+            written = await self._request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
+            if self._pods.get(key, {}).get("metadata", {}).get("uid") == meta["uid"]:
+                self._pods[key] = written
+        if found.again_in is not None:
+            asyncio.get_running_loop().call_later(found.again_in, self._touch, key)
+
+    async def _schedule(self, pod: Object, path: str) -> None:
+        meta = pod["metadata"]
+        if meta.get("deletionTimestamp"):
+            await self._request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
+            return
+        now = datetime.now(UTC)
+        fate: Fate | None = self._fate(pod)
+        machine = self.machine_of(meta["namespace"], meta["labels"].get("jil.io/node", meta["name"]))
+        unbound = [c for c in _claims_of(pod) if not self._volume(meta["namespace"], c)]
+        if not isinstance(fate, Unschedulable) and unbound:
+            fate = Unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
+        if not isinstance(fate, Unschedulable) and machine in self._lost:
+            fate = Unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint(s).")
+            asyncio.get_running_loop().call_later(0.5, self._touch, _key(pod))
+        if isinstance(fate, Unschedulable):
+            found = report(pod, fate, self._life(pod, now), now)
+            if essence(found.status) != essence(pod.get("status", {})):
+                await self._request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
+            for note in found.notes:
+                await self._tell(pod, note)
+            return
+        target = {"apiVersion": "v1", "kind": "Node", "name": machine}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}, "target": target}
+        await self._request("POST", f"{path}/binding", binding)
+
+    def _report(self, pod: Object, machine: str, now: datetime) -> Report:
+        uid = pod["metadata"]["uid"]
+        life, fate = self._life(pod, now), self._fate(pod)
+        if self._current.get(uid, Ready()) != fate:
+            self._current[uid] = fate
+            life.turn(now)
+        volumes = [v for c in _claims_of(pod) if (v := self._volume(pod["metadata"]["namespace"], c))]
+        guard = Guard.PASS if life.inits_passed else self.validators.guard(pod, machine, volumes)
+        if guard is Guard.FAIL and not isinstance(fate, InitFailure):
+            fate = InitFailure()
+        address = self._pod_ips.setdefault(uid, f"198.51.{100 + next(self._ips) // 250 % 100}.{next(self._ips) % 250}")
+        number = int(machine.removeprefix("sim-node-"))
+        found = report(
+            pod,
+            fate,
+            life,
+            now,
+            may_pass=guard is Guard.PASS,
+            host_ip=machines.machine_ip(number),
+            pod_ip=address,
+        )
+        names = {c["name"] for c in pod["spec"]["containers"]}
+        if found.running & names:
+            self.validators.start(pod, machine, volumes)
         else:
-            wanted = self._status(pod)
-            if _essence(wanted) != _essence(pod.get("status", {})):
-                self._api.request("PATCH", f"{path}/status", {"status": wanted}, content_type=MERGE)
+            self.validators.stop(uid)
+        return found
 
-    def _status(self, pod: dict[str, Any]) -> dict[str, Any]:
-        trouble = self.broken.get((pod["metadata"]["namespace"], pod["metadata"]["name"]))
-        inits = pod["spec"].get("initContainers", [])
-        passed = all(c["name"] != "guard" or _permitted(pod) for c in inits)
-        ready = passed and trouble is None
-        began = pod.get("status", {}).get("startTime") or _now()
-        if trouble is not None:
-            state: dict[str, Any] = {"waiting": {"reason": trouble, "message": f"simulated {trouble}"}}
-        elif passed:
-            state = {"running": {"startedAt": began}}
-        else:
-            state = {"waiting": {"reason": "PodInitializing"}}
-        done = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": began, "finishedAt": began}}
-        init_state = done if passed else {"running": {"startedAt": began}}
-        return {
-            "phase": "Running" if ready else "Pending",
-            "startTime": began,
-            "conditions": [
-                {"type": kind, "status": "True" if value else "False", "lastTransitionTime": began}
-                for kind, value in (
-                    ("PodScheduled", True),
-                    ("Initialized", passed),
-                    ("ContainersReady", ready),
-                    ("Ready", ready),
-                )
-            ],
-            "initContainerStatuses": [_container(c, init_state, ready=passed) for c in inits],
-            "containerStatuses": [_container(c, state, ready=ready) for c in pod["spec"]["containers"]],
+    def _life(self, pod: Object, now: datetime) -> Life:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._lives:
+            self._lives[uid] = Life(now, now)
+        return self._lives[uid]
+
+    def _fate(self, pod: Object) -> Fate:
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        if (namespace, name) in self.fates:
+            return self.fates[(namespace, name)]
+        for (where, prefix), fate in self.fates.items():
+            if where == namespace and name.startswith(prefix + "-"):
+                return fate
+        return Ready()
+
+    def _volume(self, namespace: str, claim: str) -> str | None:
+        found: str | None = self._claims.get((namespace, claim), {}).get("spec", {}).get("volumeName")
+        return found
+
+    async def _tell(self, pod: Object, note: Note) -> None:
+        """One Warning Event per pod and reason."""
+        meta = pod["metadata"]
+        told = (meta["uid"], note.reason, note.message)
+        if told in self._told:
+            return
+        self._told.add(told)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "namespace": meta["namespace"]}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta['name']}.", "namespace": meta["namespace"]},
+            "involvedObject": {**reference, "uid": meta["uid"]},
+            "reason": note.reason,
+            "message": note.message[:1000],
+            "type": "Warning",
+            "source": {"component": note.component},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
         }
-
-    def _end(self, pod: dict[str, Any], path: str) -> None:
-        """Containers end, their end is reported, then the object goes: the order of a real kubelet."""
-        now = _now()
-        ended = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
-        status = {
-            "phase": "Succeeded",
-            "containerStatuses": [_container(c, ended, ready=False) for c in pod["spec"]["containers"]],
-        }
-        self._api.request("PATCH", f"{path}/status", {"status": status}, content_type=MERGE)
-        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
-        self._api.request("DELETE", path, body)
+        with contextlib.suppress(Refused):
+            await self._request("POST", f"/api/v1/namespaces/{meta['namespace']}/events", event)
 
 
-def _container(container: dict[str, Any], state: dict[str, Any], *, ready: bool) -> dict[str, Any]:
-    return {
-        "name": container["name"],
-        "image": container["image"],
-        "imageID": container["image"],
-        "ready": ready,
-        "started": ready,
-        "restartCount": 0,
-        "state": state,
-    }
+def _key(item: Object) -> Key:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-def _permitted(pod: dict[str, Any]) -> bool:
-    raw = (pod["metadata"].get("annotations") or {}).get("jil.io/start-permit")
-    return raw is not None and json.loads(raw).get("podUID") == pod["metadata"]["uid"]
-
-
-def _essence(status: dict[str, Any]) -> object:
-    return (
-        status.get("phase"),
-        sorted((c["type"], c["status"]) for c in status.get("conditions", [])),
-        [(c["name"], sorted(c.get("state", {}))) for c in status.get("containerStatuses", [])],
-    )
+def _claims_of(pod: Object) -> list[str]:
+    return [
+        v["persistentVolumeClaim"]["claimName"] for v in pod["spec"].get("volumes", []) if "persistentVolumeClaim" in v
+    ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import yaml
 from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ControlPlane
 from testbed.processes import spawn_bound
-from tests.sim.health import SimHealth
-from tests.sim.kubelet import SimKubelet
+from tests.sim.health import Document, SimHealth, document
+from tests.sim.kubelet import HEARTBEAT_S, SimKubelet
+from tests.sim.validators import SimValidators
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -49,20 +51,30 @@ def release(name: str = "r1", services: list[dict[str, Any]] | None = None) -> d
 class World:
     """``with World(control_plane) as world``. Namespaces, CRDs, one network with the members that are asked for."""
 
-    def __init__(self, control_plane: ControlPlane, logs: Path, env: dict[str, str] | None = None) -> None:
-        """``env``: settings of the operators that are started, beside those of the world."""
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        logs: Path,
+        env: dict[str, str] | None = None,
+        *,
+        machines: int = 1,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        """``env``: settings of the operators that are started, beside those of the world. ``machines``: how many
+        simulated Kubernetes nodes there are, each with a heartbeat every ``heartbeat_s``."""
         self.plane = control_plane
         self.api: ApiClient = control_plane.client(user="tester", groups=["system:masters"], agent="sim-world")
-        self.kubelet = SimKubelet(
-            control_plane.client(user="sim-kubelet", groups=["system:masters"], agent="sim-kubelet")
-        )
-        self.health = SimHealth()
+        kubelet = control_plane.client(user="sim-kubelet", groups=["system:masters"], agent="sim-kubelet")
+        self.validators = SimValidators(kubelet)
+        self.kubelet = SimKubelet(kubelet, machine_count=machines, validators=self.validators, heartbeat_s=heartbeat_s)
+        self.health = SimHealth(self._node_says)
         self.logs = logs
         self.env = env or {}
         self.operators: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> World:
         self.ensure_namespace(SYSTEM)
+        self._ensure_lease()
         for path in sorted((ROOT / "crds").glob("*.yaml")):
             body = yaml.safe_load(path.read_text())
             self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}", body)
@@ -78,6 +90,28 @@ class World:
             self.kill(process)
         self.health.__exit__()
         self.kubelet.stop()
+        # I1 over everything that happened in this world, whatever its tests were about.
+        assert self.validators.violations() == []
+
+    def _node_says(self, namespace: str, name: str) -> Document | None:
+        """The health document of a node, None when no health pod of it is ready."""
+        components = self.kubelet.components(namespace, name)
+        if not components.get("health", False):
+            return None
+        return document(components, self.validators.view(namespace, name), datetime.now(UTC))
+
+    def _ensure_lease(self) -> None:
+        """An empty Lease, as the chart brings one: a first operator need not wait out a leader that never was."""
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "jil-operator", "namespace": SYSTEM},
+        }
+        try:
+            self.api.create(f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases", body)
+        except ApiError as error:
+            if error.code != 409:
+                raise
 
     def _established(self, name: str) -> bool:
         body = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from tests.cluster.operator.conftest import Home
+from tests.sim.fates import ImagePullFailure
 from tests.sim.world import SYSTEM, World
 
 CORE = "/api/v1/namespaces"
@@ -108,7 +109,7 @@ def test_i10_the_operator_writes_neither_spec_nor_annotations_of_users_objects(w
 
 
 def test_services_start_after_what_they_stand_on(world: World, home: Home) -> None:
-    world.kubelet.broken[(home.namespace, f"{home.name}-database-0")] = "ImagePullBackOff"
+    world.kubelet.fail(home.namespace, f"{home.name}-database-0", ImagePullFailure())
     world.node(home.namespace, home.name, home.node_id)
     world.until(
         lambda: world.condition(home.namespace, home.name, "DatabaseReady").get("reason") == "PodFailed",
@@ -117,8 +118,8 @@ def test_services_start_after_what_they_stand_on(world: World, home: Home) -> No
     deployment = world.api.get(f"{APPS}/{home.namespace}/deployments/{home.name}-transfers")
     assert deployment["spec"]["replicas"] == 0
     message = world.condition(home.namespace, home.name, "DatabaseReady")["message"]
-    assert "ImagePullBackOff" in message
-    del world.kubelet.broken[(home.namespace, f"{home.name}-database-0")]
+    assert "ImagePull" in message
+    world.kubelet.heal(home.namespace, f"{home.name}-database-0")
     world.until_ready(home.namespace, home.name)
 
 
