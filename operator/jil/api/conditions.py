@@ -42,6 +42,7 @@ class ConditionType(_Word):
     BROKER_READY = "BrokerReady", "The broker answers."
     VALIDATOR_READY = "ValidatorReady", "The validator runs and has caught up with its chain."
     SERVICES_READY = "ServicesReady", "Every service of the release has the pods it should have."
+    IMAGE_TRUST = "ImageTrust", "Every image is signed and approved as the network's policy asks for."
     SERVING = "Serving", "The node's Services send traffic to its pods."
     READY = "Ready", "All of the above that apply; for a stopped node, that it is stopped as its spec says."
 
@@ -65,6 +66,12 @@ NETWORK_CONDITIONS: tuple[ConditionType, ...] = (
     ConditionType.READY,
 )
 JURISDICTION_CONDITIONS: tuple[ConditionType, ...] = (ConditionType.SPEC_VALID, ConditionType.READY)
+RELEASE_CONDITIONS: tuple[ConditionType, ...] = (
+    ConditionType.SPEC_VALID,
+    ConditionType.IMAGE_TRUST,
+    ConditionType.READY,
+)
+OPERATION_CONDITIONS: tuple[ConditionType, ...] = (ConditionType.SPEC_VALID, ConditionType.READY)
 
 
 class ConditionStatus(StrEnum):
@@ -85,6 +92,10 @@ class Reason(_Word):
     STOPPED = "Stopped", "Stopped because its spec says so; keys and data stay."
     MAINTENANCE = "Maintenance", "In maintenance because its spec says so: it runs and serves nobody."
     DISABLED = "Disabled", "This node does not have it, by its spec."
+
+    VERIFIED = "Verified", "Every image is signed and approved as the policy asks for."
+    SUCCEEDED = "Succeeded", "The operation has come to its end."
+    BREAK_GLASS_OPEN = "BreakGlassOpen", "The operation lets an image run without its signatures, for some time."
 
     # On the way; nothing is wrong.
     NOT_RECONCILED = "NotReconciled", "The operator has not looked at it yet."
@@ -117,7 +128,14 @@ class Reason(_Word):
     STORAGE_SHRINK = "StorageShrink", "A volume is larger than the spec wants, and volumes do not shrink."
     UNKNOWN_SERVICE = "UnknownService", "The spec overrides a service that the release does not have."
 
+    NO_POLICY = "NoPolicy", "The network has no trust policy: images run on the release's digests alone."
+    IMAGE_REFUSED = "ImageRefused", "An image may not run: status.images of the release says which and by which rule."
+    TRUST_NOT_ENFORCED = "TrustNotEnforced", "The namespace does not ask admission for its allow-list."
+    ALREADY_RAN = "AlreadyRan", "An operation with this requestId ran before, and an id runs once."
+    EXPIRED = "Expired", "The time that the operation was for is over."
+
     # Something is lost or does not answer.
+    TRUST_UNKNOWN = "TrustUnknown", "The registry does not answer: what runs keeps running, nothing new is admitted."
     VOLUME_LOST = "VolumeLost", "The record knows a volume whose claim is gone: it is not replaced by an empty one."
     VOLUME_DELETING = "VolumeDeleting", "Somebody deleted the volume claim; it goes when its pod does."
     KEY_LOST = "KeyLost", "The record knows a key whose Secret is gone: nothing starts, and no new key is made."

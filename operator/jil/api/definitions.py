@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from jil.api import kinds, labels
+from jil.api.allowlist import JILImageAllowList
 from jil.api.jurisdiction import JILJurisdiction
 from jil.api.kinds import Kind
 from jil.api.network import JILNetwork
 from jil.api.node import JILNode
 from jil.api.objects import Resource
+from jil.api.operation import JILOperation
 from jil.api.record import JILNodeRecord
 from jil.api.release import JILRelease
 from jil.api.rules import VALIDATIONS
@@ -149,7 +151,22 @@ DEFINITIONS: tuple[Definition, ...] = (
         kinds.JIL_RELEASE,
         JILRelease,
         "jrel",
-        (Column("Version", ".spec.version"), Column("Broker", ".spec.broker.flavour"), _AGE),
+        (
+            Column("Version", ".spec.version"),
+            Column("Broker", ".spec.broker.flavour"),
+            Column(
+                "Trust",
+                '.status.conditions[?(@.type=="ImageTrust")].reason',
+                description="Whether every image is signed and approved.",
+            ),
+            Column(
+                "Message",
+                '.status.conditions[?(@.type=="ImageTrust")].message',
+                description="Message of ImageTrust.",
+                wide=True,
+            ),
+            _AGE,
+        ),
     ),
     Definition(
         kinds.JIL_JURISDICTION,
@@ -190,6 +207,31 @@ DEFINITIONS: tuple[Definition, ...] = (
             Column("Namespace", ".spec.owner.namespace", description="Namespace of the JILNode that holds the claim."),
             Column("Node", ".spec.owner.name", description="JILNode that holds the claim."),
             Column("Signed", ".spec.highestSignedHeight", "integer", "Highest height seen signed."),
+            _AGE,
+        ),
+    ),
+    Definition(
+        kinds.JIL_OPERATION,
+        JILOperation,
+        "jop",
+        (
+            Column("Type", ".spec.type"),
+            Column("Request", ".spec.requestId"),
+            Column("By", ".spec.requestedBy", description="User who created it."),
+            Column("Phase", ".status.phase", description="What became of it."),
+            Column("Until", ".spec.breakGlass.until", description="End of a BreakGlass.", wide=True),
+            Column("Reason", ".spec.reason", description="Why it was asked for.", wide=True),
+            _MESSAGE,
+            _AGE,
+        ),
+    ),
+    Definition(
+        kinds.JIL_IMAGE_ALLOW_LIST,
+        JILImageAllowList,
+        "jal",
+        (
+            Column("Network", ".spec.network"),
+            Column("Policy", ".spec.policyHash", description="Hash of the policy that it was made by."),
             _AGE,
         ),
     ),

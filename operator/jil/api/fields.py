@@ -53,15 +53,16 @@ class StatusModel(_Shape):
 
 @dataclass(frozen=True)
 class ListMap:
-    """The list is a map keyed by ``key``: the API server refuses duplicates and merges entries one by one."""
+    """The list is a map keyed by ``key`` (and ``more``): duplicates are refused, entries are merged one by one."""
 
     key: str
+    more: tuple[str, ...] = ()
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {
             **handler(core_schema),
             "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": [self.key],
+            "x-kubernetes-list-map-keys": [self.key, *self.more],
         }
 
 
@@ -85,7 +86,8 @@ def _cel_string(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _format(pattern: str, message: str) -> Rule:
+def format_rule(pattern: str, message: str) -> Rule:
+    """A regex of a field as a CEL rule, so that a refusal says what is expected instead of showing the regex."""
     return Rule(f"self.matches({_cel_string(pattern)})", message, replaces_pattern=True)
 
 
@@ -100,6 +102,7 @@ PEER_ID_PATTERN = "^[0-9a-f]{40}$"
 ADDRESS_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}$"
 #: 32 bytes in base64: 43 characters and one '='.
 PUBLIC_KEY_PATTERN = "^[A-Za-z0-9+/]{43}=$"
+DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 SHA256_HEX_PATTERN = "^[0-9a-f]{64}$"
 CONSENSUS_ADDRESS_PATTERN = "^[0-9A-F]{40}$"
 LABEL_VALUE_PATTERN = "^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
@@ -113,7 +116,7 @@ QUANTITY_PATTERN = "^([0-9]+|[0-9]+[.][0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[e
 NodeId = Annotated[
     str,
     StringConstraints(max_length=10, pattern=NODE_ID_PATTERN),
-    _format(
+    format_rule(
         NODE_ID_PATTERN,
         "nodeId must be COUNTRY-PLACE-NUMBER such as CH-ZUG-01: two capital letters, three or four capital letters, "
         "two digits.",
@@ -122,7 +125,7 @@ NodeId = Annotated[
 Zone = Annotated[
     str,
     StringConstraints(max_length=13, pattern=ZONE_PATTERN),
-    _format(
+    format_rule(
         ZONE_PATTERN,
         "zone must be COUNTRY/REGULATOR such as CH/FINMA: two capital letters, a slash, 2 to 10 capital letters or "
         "digits.",
@@ -131,12 +134,12 @@ Zone = Annotated[
 Country = Annotated[
     str,
     StringConstraints(max_length=2, pattern=COUNTRY_PATTERN),
-    _format(COUNTRY_PATTERN, "country must be an ISO 3166 code of two capital letters such as CH."),
+    format_rule(COUNTRY_PATTERN, "country must be an ISO 3166 code of two capital letters such as CH."),
 ]
 
 
 def _place(what: str, example: str) -> Rule:
-    return _format(
+    return format_rule(
         DNS_LABEL_PATTERN,
         f"{what} must be lower-case letters, digits and hyphens, beginning and ending with a letter or digit, such as "
         f"{example}.",
@@ -162,7 +165,7 @@ ReleaseName = Annotated[
 Image = Annotated[
     str,
     StringConstraints(max_length=512, pattern=IMAGE_PATTERN),
-    _format(
+    format_rule(
         IMAGE_PATTERN,
         "image must be pinned by digest, REPOSITORY@sha256:<64 hex digits>, without a tag: a tag can change under a "
         "running node. Put the tag, for people, into the field tag.",
@@ -171,12 +174,12 @@ Image = Annotated[
 Tag = Annotated[
     str,
     StringConstraints(max_length=128, pattern=TAG_PATTERN),
-    _format(TAG_PATTERN, "tag must be an image tag such as 1.4.0: letters, digits, '.', '_' and '-', at most 128."),
+    format_rule(TAG_PATTERN, "tag must be an image tag such as 1.4.0: letters, digits, '.', '_' and '-', at most 128."),
 ]
 Version = Annotated[
     str,
     StringConstraints(max_length=64, pattern=VERSION_PATTERN),
-    _format(
+    format_rule(
         VERSION_PATTERN,
         "version must begin with a letter or digit and hold only letters, digits, '.', '+', '_' and '-': 1.4.0.",
     ),
@@ -184,7 +187,7 @@ Version = Annotated[
 PeerId = Annotated[
     str,
     StringConstraints(max_length=40, pattern=PEER_ID_PATTERN),
-    _format(
+    format_rule(
         PEER_ID_PATTERN,
         "peerId must be the 40 lower-case hex digits that status.peerId of the member's own cluster shows.",
     ),
@@ -192,7 +195,7 @@ PeerId = Annotated[
 PublicKey = Annotated[
     str,
     StringConstraints(max_length=44, pattern=PUBLIC_KEY_PATTERN),
-    _format(
+    format_rule(
         PUBLIC_KEY_PATTERN,
         "publicKey must be an ed25519 public key in base64: 44 characters, the last one '='. It is the value that "
         "status.members of the member's own cluster shows, never a private key.",
@@ -201,12 +204,12 @@ PublicKey = Annotated[
 Address = Annotated[
     str,
     StringConstraints(max_length=260, pattern=ADDRESS_PATTERN),
-    _format(ADDRESS_PATTERN, "address must be HOST:PORT such as validator.example.com:26656."),
+    format_rule(ADDRESS_PATTERN, "address must be HOST:PORT such as validator.example.com:26656."),
 ]
 ChainId = Annotated[
     str,
     StringConstraints(max_length=50, pattern=CHAIN_ID_PATTERN),
-    _format(
+    format_rule(
         CHAIN_ID_PATTERN,
         "chainId must be 1 to 50 lower-case letters, digits and hyphens, beginning with a letter or digit, such as "
         "jil-devnet-1.",
@@ -234,7 +237,7 @@ Quantity = Annotated[
 LabelValue = Annotated[
     str,
     StringConstraints(max_length=63, pattern=LABEL_VALUE_PATTERN),
-    _format(
+    format_rule(
         LABEL_VALUE_PATTERN,
         "must be a label value: at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or "
         "digit.",
@@ -249,6 +252,7 @@ RecordedNodeId = Annotated[str, StringConstraints(max_length=10, pattern=NODE_ID
 RecordedPeerId = Annotated[str, StringConstraints(max_length=40, pattern=PEER_ID_PATTERN)]
 RecordedPublicKey = Annotated[str, StringConstraints(max_length=44, pattern=PUBLIC_KEY_PATTERN)]
 Sha256Hex = Annotated[str, StringConstraints(max_length=64, pattern=SHA256_HEX_PATTERN)]
+ImageDigest = Annotated[str, StringConstraints(max_length=71, pattern=DIGEST_PATTERN)]
 ConsensusAddress = Annotated[str, StringConstraints(max_length=40, pattern=CONSENSUS_ADDRESS_PATTERN)]
 Uid = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253)]

@@ -68,8 +68,18 @@ JIL_RELEASE = _jil("jilreleases", "JILRelease", namespaced=False)
 JIL_JURISDICTION = _jil("jiljurisdictions", "JILJurisdiction", namespaced=True)
 JIL_NODE = _jil("jilnodes", "JILNode", namespaced=True)
 JIL_NODE_RECORD = _jil("jilnoderecords", "JILNodeRecord", namespaced=True)
+JIL_OPERATION = _jil("jiloperations", "JILOperation", namespaced=True)
+JIL_IMAGE_ALLOW_LIST = _jil("jilimageallowlists", "JILImageAllowList", namespaced=False)
 
-JIL_KINDS: tuple[Kind, ...] = (JIL_NETWORK, JIL_RELEASE, JIL_JURISDICTION, JIL_NODE, JIL_NODE_RECORD)
+JIL_KINDS: tuple[Kind, ...] = (
+    JIL_NETWORK,
+    JIL_RELEASE,
+    JIL_JURISDICTION,
+    JIL_NODE,
+    JIL_NODE_RECORD,
+    JIL_OPERATION,
+    JIL_IMAGE_ALLOW_LIST,
+)
 
 SECRET = Kind("", "v1", "secrets", "Secret", True)
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", True)

@@ -38,6 +38,11 @@ NODE_UID = "jil.io/node-uid"
 #: On the pod templates of services and in their Services' selectors; drain flips it on the live pod.
 SERVING = "jil.io/serving"
 
+#: On a jurisdiction's namespace, from chart jil-jurisdiction: pods are admitted by its JILImageAllowList only.
+IMAGE_TRUST = "jil.io/image-trust"
+#: Value of it where nothing is admitted while there is no such list.
+IMAGE_TRUST_REQUIRED = "required"
+
 # -- annotations -----------------------------------------------------------------------------------------------------
 CONFIRM_DELETE = "jil.io/confirm-delete"
 START_PERMIT = "jil.io/start-permit"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
@@ -29,16 +28,10 @@ from jil.api.fields import (
 )
 from jil.api.objects import Resource
 from jil.api.rules import Rule, immutable, immutable_optional
+from jil.api.trust import Track as Track  # noqa: PLC0414 - a track is a word of the network too
+from jil.api.trust import TrustSpec
 
 MEMBERS_MAX = 100
-
-
-class Track(StrEnum):
-    """How carefully images are approved before they run."""
-
-    DEVNET = "devnet"
-    TESTNET = "testnet"
-    MAINNET = "mainnet"
 
 
 class Genesis(SpecModel):
@@ -162,6 +155,22 @@ class NetworkSpec(SpecModel):
             "'disruption.allowHalt is for track devnet only, and this network is on ' + self.track + ': remove it; "
             "planned work then waits until the network can spare the node.'",
         ),
+        Rule(
+            "self.track == 'devnet' || has(self.trust)",
+            "a network on track testnet or mainnet needs trust: keys, tracks and repositories that images are checked by.",
+            "'a network on track ' + self.track + ' needs trust: keys, tracks and repositories that images are checked "
+            "by.'",
+        ),
+        Rule(
+            "!has(oldSelf.trust) || has(self.trust)",
+            "trust cannot be taken away from a network that has it: change its keys, tracks and repositories instead.",
+        ),
+        Rule(
+            "!has(self.trust) || self.trust.tracks.exists(t, t.track == self.track)",
+            "trust.tracks has no entry for the track of this network: nothing could ever run. Add one.",
+            "'trust.tracks has no entry for ' + self.track + ', the track of this network: nothing could ever run. Add "
+            "one.'",
+        ),
     )
 
     chain_id: Annotated[ChainId, immutable("chainId", "Every block names it: another chain is another JILNetwork.")] = (
@@ -176,6 +185,11 @@ class NetworkSpec(SpecModel):
         description="Every node that may take part, in this cluster or another."
     )
     disruption: Disruption = Field(default=Disruption(), description="What planned work may do to the network.")
+    trust: TrustSpec | None = Field(
+        default=None,
+        description="Which images may run. Required on testnet and mainnet; unset on devnet, images run on the "
+        "release's digests alone. Cannot be removed once set.",
+    )
 
     @property
     def founders(self) -> tuple[Member, ...]:

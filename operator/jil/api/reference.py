@@ -15,6 +15,8 @@ from jil.api.conditions import (
     JURISDICTION_CONDITIONS,
     NETWORK_CONDITIONS,
     NODE_CONDITIONS,
+    OPERATION_CONDITIONS,
+    RELEASE_CONDITIONS,
     ConditionType,
     Reason,
 )
@@ -27,8 +29,10 @@ PATH = Path("docs/reference.md")
 
 _CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
     "JILNetwork": NETWORK_CONDITIONS,
+    "JILRelease": RELEASE_CONDITIONS,
     "JILJurisdiction": JURISDICTION_CONDITIONS,
     "JILNode": NODE_CONDITIONS,
+    "JILOperation": OPERATION_CONDITIONS,
 }
 
 
@@ -54,7 +58,7 @@ def _type(schema: Schema) -> str:
         keys = schema.get("x-kubernetes-list-map-keys")
         entry = schema["items"]
         entries = _type(entry) if "enum" in entry else f"{_type(entry)}s"
-        return f"list of {entries}" + (f", by `{keys[0]}`" if keys else "")
+        return f"list of {entries}" + (f", by `{'`, `'.join(keys)}`" if keys else "")
     if "additionalProperties" in schema:
         return f"map to {_type(schema['additionalProperties'])}s"
     return str(kind)

@@ -1,22 +1,30 @@
-"""JILRelease: one version of the whole stack, every image by digest, and the catalogue of services."""
+"""JILRelease: one version of the whole stack, every image by digest, the catalogue of services, the signatures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
 from pydantic import AfterValidator, Field, StringConstraints
+from pydantic.alias_generators import to_camel
 
+from jil.api.conditions import Condition
 from jil.api.fields import (
     DNS_LABEL_PATTERN,
+    Count,
     Image,
+    ImageText,
     ListAtomic,
     ListMap,
     ListSet,
+    ObjectName,
     Quantity,
+    ShortText,
     SpecModel,
+    StatusModel,
     Tag,
     Version,
 )
@@ -25,6 +33,8 @@ from jil.api.objects import Resource
 from jil.api.rules import Rule
 
 SERVICES_MAX = 250
+#: Four networks that run one release of full size.
+IMAGE_VERDICTS_MAX = 4 * (SERVICES_MAX + 6)
 
 
 class BrokerFlavour(StrEnum):
@@ -131,14 +141,24 @@ class Service(SpecModel):
     )
 
 
+#: DSSE envelopes as JSON text. One is the signed list of up to 255 images; approvals are small.
+ENVELOPES_MAX = 32
+Envelope = Annotated[str, StringConstraints(min_length=2, max_length=131_072)]
+
+
 class ReleaseSpec(SpecModel):
-    """Content of a JILRelease; immutable as a whole."""
+    """Content of a JILRelease; immutable but for the envelopes, which grow."""
 
     version: Version = Field(description="Version for people, such as 1.4.0; informational.")
     broker: Broker = Field(default=Broker(), description="Which broker the release carries.")
     images: Images = Field(description="Images of the components that every node has.")
     services: Annotated[tuple[Service, ...], Len(0, SERVICES_MAX), ListMap("name")] = Field(
         default=(), description="Service catalogue."
+    )
+    envelopes: Annotated[tuple[Envelope, ...], Len(0, ENVELOPES_MAX), ListSet()] = Field(
+        default=(),
+        description="Signatures and approvals of this release: DSSE envelopes as JSON text (jilctl release sign makes "
+        "them). Entries can be added and never removed.",
     )
 
     def image(self, component: Component) -> str:
@@ -158,6 +178,51 @@ class ReleaseSpec(SpecModel):
         }
 
 
+class ImageVerdict(StatusModel):
+    """What was found about one image of the release, for one network that runs it."""
+
+    network: ObjectName = Field(description="JILNetwork whose policy was asked.")
+    name: ShortText = Field(description="Component or service; `release` for the release's own signature.")
+    image: ImageText = Field(description="Image by digest; for the release, the digest of its canonical form.")
+    verdict: ShortText = Field(description="Verified, Refused or Unknown.")
+    reason: ShortText | None = Field(default=None, description="Why it was refused, as one word.")
+    rule: ImageText | None = Field(
+        default=None, description="Path of the rule in the policy that refused it, such as tracks[mainnet].approvals."
+    )
+    message: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        default="", description="Why, for people, with the command that shows more."
+    )
+    keys: Annotated[tuple[ShortText, ...], Len(0, 64), ListAtomic()] = Field(
+        default=(), description="Ids of the keys whose signatures counted."
+    )
+    approvers: Annotated[tuple[ObjectName, ...], Len(0, 64), ListAtomic()] = Field(
+        default=(), description="Owners whose approvals counted."
+    )
+    since: datetime | None = Field(default=None, description="Since when the verdict stands.")
+    next_try: datetime | None = Field(
+        default=None, description="When the registry is asked again, while the verdict is Unknown."
+    )
+
+
+class ReleaseStatus(StatusModel):
+    """Observed state of a JILRelease: whether its images may run."""
+
+    observed_generation: Count = Field(default=0, description="metadata.generation that the status was computed from.")
+    conditions: Annotated[tuple[Condition, ...], Len(0, 32), ListMap("type")] = Field(
+        default=(), description="SpecValid, ImageTrust, Ready."
+    )
+    images: Annotated[tuple[ImageVerdict, ...], Len(0, IMAGE_VERDICTS_MAX), ListMap("network", ("name",))] = Field(
+        default=(), description="Verdict per image and network; of networks without a policy there is none."
+    )
+
+
+def _unchanged(name: str, required: bool) -> str:
+    same = f"self.spec.{name} == oldSelf.spec.{name}"
+    if required:
+        return same
+    return f"has(self.spec.{name}) == has(oldSelf.spec.{name}) && (!has(self.spec.{name}) || {same})"
+
+
 class JILRelease(Resource):
     """One immutable version of the whole stack: every image by digest, and the service catalogue."""
 
@@ -170,10 +235,22 @@ class JILRelease(Resource):
             "and ending with a letter or digit, such as jil-1-4-0.'",
         ),
         Rule(
-            "self.spec == oldSelf.spec",
+            # Made from the fields, so that one that is added later is frozen too.
+            " && ".join(
+                _unchanged(to_camel(name), field.is_required())
+                for name, field in ReleaseSpec.model_fields.items()
+                if name != "envelopes"
+            ),
             "a JILRelease cannot be changed: nodes may already run it. Create another JILRelease and name that in the "
             "JILJurisdiction.",
+        ),
+        Rule(
+            "!has(oldSelf.spec.envelopes) || "
+            "(has(self.spec.envelopes) && oldSelf.spec.envelopes.all(e, e in self.spec.envelopes))",
+            "envelopes of a JILRelease can be added and neither removed nor changed: they are what its images run on. "
+            "Keep those that are there; a signature is taken back by revoking its key.",
         ),
     )
 
     spec: ReleaseSpec
+    status: ReleaseStatus = ReleaseStatus()

@@ -7,134 +7,31 @@ is that with ``fault``; its twin is the same new object on a name that nothing i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
 
-Manifest = dict[str, Any]
-#: As a value: take the field away.
-UNSET: Final = object()
+from tests.cluster.api import trust_cases
+from tests.cluster.api.case import (
+    ADDRESS,
+    BASES,
+    DIGEST,
+    ELSEWHERE,
+    HERE,
+    KEY_A,
+    KEY_B,
+    LATER,
+    PEER_A,
+    PEER_B,
+    SERVICE,
+    TRUST,
+    UNSET,
+    Case,
+    Manifest,
+    changed,
+    image,
+)
+from tests.cluster.api.operation_cases import operation_cases
 
-DIGEST = "sha256:" + "ab" * 32
-KEY_A = "A" * 43 + "="
-KEY_B = "B" * 43 + "="
-PEER_A = "a" * 40
-PEER_B = "b" * 40
-ADDRESS = "validator.example.com:26656"
-
-
-def image(name: str) -> Manifest:
-    """An image reference as a release has it."""
-    return {"image": f"registry.example.com:5000/jil/{name}@{DIGEST}", "tag": "1.0.0"}
-
-
-HERE = {"nodeId": "CH-ZUG-01", "zone": "CH/FINMA", "founder": True, "namespace": "jil-ch-finma"}
-ELSEWHERE = {
-    "nodeId": "SG-MAS-01",
-    "zone": "SG/MAS",
-    "founder": True,
-    "publicKey": KEY_A,
-    "peerId": PEER_A,
-    "address": ADDRESS,
-}
-LATER = {"nodeId": "CH-ZUG-02", "zone": "CH/FINMA", "namespace": "jil-ch-finma"}
-
-BASES: Mapping[str, Manifest] = {
-    "JILNetwork": {
-        "metadata": {"name": "rules"},
-        "spec": {
-            "chainId": "jil-devnet-1",
-            "track": "devnet",
-            "genesis": {"time": "2026-01-01T00:00:00Z"},
-            "members": [HERE, ELSEWHERE, LATER],
-        },
-    },
-    "JILRelease": {
-        "metadata": {"name": "rules"},
-        "spec": {
-            "version": "1.0.0",
-            "broker": {"flavour": "kafka"},
-            "images": {name: image(name) for name in ("database", "cache", "broker", "validator", "health")},
-            "services": [{"name": "transfers", "image": image("node"), "resources": {"cpu": "50m", "memory": "64Mi"}}],
-        },
-    },
-    "JILJurisdiction": {
-        "metadata": {"name": "rules"},
-        "spec": {
-            "zone": "CH/FINMA",
-            "network": "jil-devnet",
-            "release": "jil-1-0-0",
-            "compliance": {"transfer.limit": "1000"},
-        },
-    },
-    "JILNode": {
-        "metadata": {"name": "ch-zug-01"},
-        "spec": {
-            "nodeId": "CH-ZUG-01",
-            "region": "ch-zug",
-            "country": "CH",
-            "datacenter": "zug-1",
-            "placement": {"nodeSelector": {"disk": "fast"}},
-            "services": [{"name": "transfers", "resources": {"cpu": "50m", "memory": "64Mi"}}],
-        },
-    },
-    "JILNodeRecord": {
-        "metadata": {"name": "ch-zug-01"},
-        "spec": {
-            "nodeId": "CH-ZUG-01",
-            "network": "jil-devnet",
-            "owner": {"namespace": "jil-ch-finma", "name": "ch-zug-01", "uid": "2f0c"},
-            "clusterUID": "77aa",
-            "templateVersion": 1,
-        },
-    },
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One refusal of one rule; see the module's text."""
-
-    kind: str
-    path: str
-    rule: str
-    fault: Mapping[str, Any]
-    context: Mapping[str, Any] = field(default_factory=dict)
-    before: Mapping[str, Any] | None = None
-    #: What the error says when it is not the rule's fixed message.
-    says: str | None = None
-
-    @property
-    def is_transition(self) -> bool:
-        """Whether it takes a stored object to be refused."""
-        return self.before is not None
-
-    @property
-    def old(self) -> Manifest:
-        """The twin of a creation; what is stored before an update."""
-        return changed(BASES[self.kind], {**self.context, **(self.before or {})})
-
-    @property
-    def new(self) -> Manifest:
-        """What is refused."""
-        return changed(self.old, self.fault)
-
-
-def changed(manifest: Manifest, changes: Mapping[str, Any]) -> Manifest:
-    """A copy with ``changes`` (dotted path -> value or UNSET); missing objects on the way are made."""
-    result = copy.deepcopy(manifest)
-    for path, value in changes.items():
-        *way, last = path.split("/")
-        place: Any = result
-        for step in way:
-            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
-        key: Any = int(last) if isinstance(place, list) else last
-        if value is UNSET:
-            del place[key]
-        else:
-            place[key] = copy.deepcopy(value)
-    return result
+__all__ = ["BASES", "CASES", "DIGEST", "ELSEWHERE", "HERE", "LATER", "TRUST", "UNSET", "Case", "changed", "image"]
 
 
 def _names() -> Iterator[Case]:
@@ -267,7 +164,7 @@ def _cross_field() -> Iterator[Case]:
         "spec",
         "disruption.allowHalt",
         {"spec/track": "testnet"},
-        context={"spec/disruption": {"allowHalt": True}},
+        context={"spec/disruption": {"allowHalt": True}, "spec/trust": TRUST},
         says="disruption.allowHalt is for track devnet only, and this network is on testnet: remove it; planned work "
         "then waits until the network can spare the node.",
     )
@@ -276,7 +173,7 @@ def _cross_field() -> Iterator[Case]:
         "spec",
         "disruption.allowHalt",
         {"spec/disruption": {"allowHalt": True}},
-        context={"spec/track": "mainnet"},
+        context={"spec/track": "mainnet", "spec/trust": TRUST},
         says="disruption.allowHalt is for track devnet only, and this network is on mainnet",
     )
     for taken in ("database", "cache", "broker", "validator", "health", "rpc", "p2p"):
@@ -291,9 +188,9 @@ def _cross_field() -> Iterator[Case]:
 
 
 def _transitions() -> Iterator[Case]:
-    network = "JILNetwork"
+    network, trust = "JILNetwork", {"spec/trust": TRUST}
     yield Case(network, "spec.chainId", "chainId cannot", {"spec/chainId": "jil-devnet-2"}, before={})
-    yield Case(network, "spec.track", "track cannot", {"spec/track": "testnet"}, before={})
+    yield Case(network, "spec.track", "track cannot", {"spec/track": "testnet"}, trust, before={})
     yield Case(network, "spec.genesis.time", "genesis.time", {"spec/genesis/time": "2026-01-02T00:00:00Z"}, before={})
     founders = "founders are part of the genesis"
     for fault in (
@@ -327,6 +224,10 @@ def _transitions() -> Iterator[Case]:
         {"spec/services": UNSET},
     ):
         yield Case("JILRelease", "", "a JILRelease cannot", fault, before={})
+    yield Case("JILRelease", "", "a JILRelease cannot", {"spec/services": [SERVICE]}, before={"spec/services": UNSET})
+    at = "spec/envelopes"
+    for fault in ({at: UNSET}, {at: []}, {at: ["{}"]}, {f"{at}/1": '{"c":1}'}, {at: ['{"a":1}', "{}", "[]"]}):
+        yield Case("JILRelease", "", "envelopes of a JILRelease", fault, before={at: ['{"a":1}', '{"b":1}']})
 
     yield Case("JILJurisdiction", "spec.zone", "zone cannot", {"spec/zone": "CH/OTHER"}, before={})
     yield Case("JILJurisdiction", "spec.network", "network cannot", {"spec/network": "jil-other"}, before={})
@@ -389,4 +290,11 @@ def _transitions() -> Iterator[Case]:
             yield Case(record, "spec.keys", message, fault, before={at: recorded})
 
 
-CASES: tuple[Case, ...] = (*_names(), *_formats(), *_cross_field(), *_transitions())
+CASES: tuple[Case, ...] = (
+    *_names(),
+    *_formats(),
+    *_cross_field(),
+    *_transitions(),
+    *trust_cases.cases(),
+    *operation_cases(),
+)

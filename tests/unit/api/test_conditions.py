@@ -11,6 +11,8 @@ from jil.api.conditions import (
     MESSAGE_MAX,
     NETWORK_CONDITIONS,
     NODE_CONDITIONS,
+    OPERATION_CONDITIONS,
+    RELEASE_CONDITIONS,
     Condition,
     ConditionStatus,
     ConditionType,
@@ -121,7 +123,10 @@ def test_is_true_needs_a_condition_that_is_there_and_true() -> None:
     assert not is_true((), DATABASE)
 
 
-@pytest.mark.parametrize("full_set", [NODE_CONDITIONS, NETWORK_CONDITIONS, JURISDICTION_CONDITIONS])
+@pytest.mark.parametrize(
+    "full_set",
+    [NODE_CONDITIONS, NETWORK_CONDITIONS, JURISDICTION_CONDITIONS, RELEASE_CONDITIONS, OPERATION_CONDITIONS],
+)
 def test_every_kind_sums_up_in_ready_and_begins_with_its_spec(full_set: tuple[ConditionType, ...]) -> None:
     assert full_set[0] is ConditionType.SPEC_VALID
     assert full_set[-1] is ConditionType.READY
