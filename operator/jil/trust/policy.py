@@ -84,6 +84,8 @@ class TrackRule:
     max_age: timedelta | None = None
     #: Whether a builder's statement about this digest, repository and commit is needed.
     provenance: bool = False
+    #: Repositories for this track, in place of those of the policy; those when empty.
+    repositories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,27 +11,30 @@ class RefusalReason(StrEnum):
     """Why an image or a release may not run; closed, because conditions, Events, metrics and exit codes carry it.
 
     The order is the order of telling: of several faults the one furthest down is nearest to admission, so it is the
-    one that is reported.
+    one that is reported. The first ones are what any well-kept repository has lying about: attestations, signatures of
+    other people, signatures for an earlier track.
     """
 
     #: No signature of any known format is attached.
     UNSIGNED = "Unsigned"
-    #: Not the format it claims to be: JSON, base64, unknown or missing fields, not canonical.
-    MALFORMED = "Malformed"
+    #: A statement of another kind: an attestation, an SBOM. Nobody signed the image with it.
+    NOT_A_SIGNATURE = "NotASignature"
     #: The signature names, or verifies with, no key of the policy.
     UNKNOWN_KEY = "UnknownKey"
-    #: The named key did not sign these bytes: altered after signing, or another scheme.
-    BAD_SIGNATURE = "BadSignature"
+    #: Not the format it claims to be: JSON, base64, unknown or missing fields, not canonical.
+    MALFORMED = "Malformed"
     #: A good signature by a key without the role that this needs.
     WRONG_ROLE = "WrongRole"
-    #: A good signature for another digest.
-    WRONG_SUBJECT = "WrongSubject"
-    #: A good signature for another repository.
-    WRONG_REPOSITORY = "WrongRepository"
     #: A good signature for another track.
     WRONG_TRACK = "WrongTrack"
     #: A good signature or approval for another release.
     WRONG_RELEASE = "WrongRelease"
+    #: The named key did not sign these bytes: altered after signing, or another scheme.
+    BAD_SIGNATURE = "BadSignature"
+    #: A good signature for another digest.
+    WRONG_SUBJECT = "WrongSubject"
+    #: A good signature for another repository.
+    WRONG_REPOSITORY = "WrongRepository"
     #: A good signature of a release whose content is another one now: a service or an image was added or swapped.
     RELEASE_CHANGED = "ReleaseChanged"
     #: Signed before the key's notBefore or after its notAfter.
@@ -48,14 +51,14 @@ class RefusalReason(StrEnum):
     NO_PROVENANCE = "NoProvenance"
     #: Good signatures, but of fewer owners than the track asks for.
     TOO_FEW_SIGNATURES = "TooFewSignatures"
-    #: Approvals of fewer owners than the track asks for.
-    TOO_FEW_APPROVALS = "TooFewApprovals"
     #: The approval has expired.
     APPROVAL_EXPIRED = "ApprovalExpired"
     #: Who signed cannot approve.
     APPROVER_IS_SIGNER = "ApproverIsSigner"
     #: Two approvals of one owner count once.
     SAME_APPROVER = "SameApprover"
+    #: Approvals of fewer owners than the track asks for.
+    TOO_FEW_APPROVALS = "TooFewApprovals"
     #: The policy has no rule for the track.
     TRACK_NOT_CONFIGURED = "TrackNotConfigured"
     #: Images of this repository may not run at all.
