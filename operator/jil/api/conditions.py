@@ -148,6 +148,7 @@ class Reason(_Word):
     POD_FAILED = "PodFailed", "A pod cannot start, or keeps ending."
     UNHEALTHY = "Unhealthy", "It runs and answers that it is not well."
     HEALTH_UNREADABLE = "HealthUnreadable", "The node's health endpoint could not be read: unknown, not down."
+    MACHINE_LOST = "MachineLost", "The machine of a pod does not report: the pod may still run there, nothing is moved."
     FENCING_UNCONFIRMED = "FencingUnconfirmed", "A pod vanished unseen and may still be signing somewhere."
     FORBIDDEN = "Forbidden", "The API server refused a request of the operator: its permissions are missing."
 

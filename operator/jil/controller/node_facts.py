@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from jil.api import kinds, labels
 from jil.api.conditions import Reason
@@ -18,7 +19,7 @@ from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.controller.network import MemberFacts
 from jil.plan.lifecycle import Workload
-from jil.plan.podview import PodView, pod_view
+from jil.plan.podview import PodView, machine_lost, pod_view
 from jil.plan.spec_check import Resolved, SpecProblem, resolve
 from jil.render.context import NodeContext, Object, Peer
 
@@ -53,7 +54,12 @@ def resolve_node(deps: Deps, node: JILNode) -> Resolved | SpecProblem:
 
 def pods_of(deps: Deps, namespace: str, node: str) -> list[PodView]:
     """All pods of a node, whatever they belong to."""
-    return [pod_view(raw) for raw in deps.store.children(kinds.POD, namespace, node)]
+    found = []
+    for raw in deps.store.children(kinds.POD, namespace, node):
+        view = pod_view(raw)
+        machine = deps.store.get(kinds.NODE, None, view.kube_node) if view.kube_node else None
+        found.append(replace(view, machine_lost=machine_lost(machine)))
+    return found
 
 
 def peers(members: Iterable[MemberFacts], network: JILNetwork, own_id: str) -> tuple[tuple[Peer, ...], tuple[str, ...]]:

@@ -51,15 +51,23 @@ def _workload_finding(facts: NodeFacts, workload: Workload, type_: ConditionType
         if (workload.live_replicas or 0) == 0 and not workload.pods:
             return false(type_, Reason.STOPPED, "stopped as asked for by spec.state")
         return false(type_, Reason.STOPPING, f"{workload.name} is being stopped")
+    lost = next((p for p in workload.pods if p.machine_lost and not p.ready), None)
+    if lost:
+        return unknown(
+            type_,
+            Reason.MACHINE_LOST,
+            f"pod {lost.name}: {lost.machine_lost}. The pod may still run there, so it is not replaced; bring the machine "
+            "back, or remove it if it never returns"[:1000],
+        )
     trouble = next((p for p in workload.pods if p.trouble), None)
     if trouble:
         return false(
             type_, Reason.POD_FAILED, f"pod {trouble.name}: {trouble.trouble}: {trouble.trouble_message}"[:1000]
         )
     if not workload.ready:
-        return false(
-            type_, Reason.WAITING_FOR_POD, f"{workload.name}: {workload.ready_pods} of {workload.declared} ready"
-        )
+        steps = [f"; pod {p.name}: {p.starting}" for p in workload.pods if p.starting][:3]
+        count = f"{workload.name}: {workload.ready_pods} of {workload.declared} ready"
+        return false(type_, Reason.WAITING_FOR_POD, (count + "".join(steps))[:1000])
     return true(type_, Reason.READY, f"{workload.name} is ready")
 
 
@@ -182,6 +190,7 @@ def _phase_of(first: Finding, facts: NodeFacts) -> str:
         Reason.UNHEALTHY,
         Reason.GENESIS_MISMATCH,
         Reason.FENCING_UNCONFIRMED,
+        Reason.MACHINE_LOST,
     )
     return "Degraded" if first.reason in lost else "Provisioning"
 

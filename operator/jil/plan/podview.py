@@ -28,6 +28,10 @@ class PodView:
     permit: str | None
     trouble: str | None = None
     trouble_message: str = ""
+    starting: str = ""
+    """What a pod without trouble still waits for, in words; "" when it is ready or says nothing."""
+    machine_lost: str = ""
+    """Why nothing that the pod says is news: its machine does not report. "" when it does."""
     containers_ended: bool = False
     """Every container is terminated and none will be restarted: the process is observed to be gone."""
     created: datetime | None = None
@@ -60,6 +64,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         permit=meta.get("annotations", {}).get(labels.START_PERMIT),
         trouble=trouble,
         trouble_message=message,
+        starting=_starting(spec, status, conditions) if trouble is None else "",
         containers_ended=_ended(status, conditions),
         created=_time(meta.get("creationTimestamp")),
         ready_since=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
@@ -85,13 +90,67 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _trouble(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> tuple[str | None, str]:
+    final = status.get("phase") in ("Succeeded", "Failed")
     for entry in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-        waiting = entry.get("state", {}).get("waiting")
+        state = entry.get("state", {})
+        last = entry.get("lastState", {}).get("terminated", {})
+        waiting = state.get("waiting")
         if waiting and waiting.get("reason", "") not in _BENIGN_WAITING:
-            last = entry.get("lastState", {}).get("terminated", {})
-            ended = f" (last exit code {last['exitCode']})" if "exitCode" in last else ""
-            return waiting["reason"], f"container {entry['name']}: {waiting.get('message', waiting['reason'])}{ended}"
+            text = waiting.get("message", waiting["reason"])
+            return waiting["reason"], f"container {entry['name']}: {text}{_how_it_ended('last ', last)}"
+        ended = state.get("terminated", {})
+        if not final and ended.get("exitCode", 0) != 0:
+            word = ended.get("reason") or "Error"
+            return word, f"container {entry['name']} has ended{_how_it_ended('', ended)} and will be restarted"
+        if "running" in state and not entry.get("ready") and last.get("exitCode", 0) != 0:
+            # Between two ends of a crash loop: without this the condition would come and go with every round.
+            times = entry.get("restartCount", 0)
+            message = f"container {entry['name']} runs again and is not ready; it was restarted {times} times"
+            return "Restarted", message + _how_it_ended("last ", last)
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return scheduled.get("reason", "Unschedulable"), scheduled.get("message", "")
     return None, ""
+
+
+def _how_it_ended(which: str, terminated: Mapping[str, Any]) -> str:
+    if "exitCode" not in terminated:
+        return ""
+    parts = [f"{which}exit code {terminated['exitCode']}", terminated.get("reason", ""), terminated.get("message", "")]
+    return f" ({', '.join(part for part in parts if part)[:300]})"
+
+
+def _starting(spec: Mapping[str, Any], status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    """The step that a pod on its way is at. Times are absolute: a text that counts seconds would change all the time."""
+    if conditions.get("Ready", {}).get("status") == "True" or not spec.get("nodeName"):
+        return ""
+    machine = spec["nodeName"]
+    for entry in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        state = entry.get("state", {})
+        name = entry["name"]
+        if "waiting" in state:
+            word = state["waiting"].get("reason", "ContainerCreating")
+            sandbox = conditions.get("PodReadyToStartContainers", {})
+            if sandbox.get("status") == "False":
+                since = sandbox.get("lastTransitionTime", "")
+                return (
+                    f"{word} on {machine}{f' since {since}' if since else ''}: its volumes or its network are not there "
+                    "yet; the Events of the pod say why (kubectl describe pod)"
+                )
+            return f"container {name}: {word} on {machine}: its image is being pulled, or it is about to start"
+        if "running" in state and not entry.get("ready"):
+            since = state["running"].get("startedAt", "")
+            what = "has not become ready yet" if entry.get("started") else "has not passed its startup probe yet"
+            return f"container {name} runs{f' since {since}' if since else ''} on {machine} and {what}"
+    return ""
+
+
+def machine_lost(node: Mapping[str, Any] | None) -> str:
+    """Why nothing from this Kubernetes node is news, or "": it reports. ``node`` as the API server returned it."""
+    ready = next((c for c in (node or {}).get("status", {}).get("conditions", []) if c.get("type") == "Ready"), None)
+    if node is None or ready is None or ready.get("status") == "True":
+        return ""
+    words = ready.get("message") or ready.get("reason") or "not ready"
+    return (
+        f"Kubernetes node {node['metadata']['name']} is not ready since {ready.get('lastTransitionTime', '?')}: {words}"
+    )

@@ -140,3 +140,21 @@ def test_components_show_the_image_that_runs_and_the_version_they_report() -> No
     rows = component_rows(workloads, reading())
     assert rows[0] == {"name": "database", "ready": True, "image": "repo@sha256:aa", "version": "1"}
     assert rows[1] == {"name": "validator", "ready": False, "version": "0.38.26"}
+
+
+def test_a_pod_on_a_lost_machine_is_unknown_and_named_with_its_machine() -> None:
+    lost = pod("broker", ready=False, machine_lost="Kubernetes node m1 is not ready since T: silent")
+    workloads = [replace(w, pods=(lost,)) if w.component == "broker" else w for w in node()]
+    verdict = judge(facts(workloads=workloads))
+    finding = next(f for f in verdict.findings if f.type == ConditionType.BROKER_READY)
+    assert (finding.status, finding.reason) == ("Unknown", Reason.MACHINE_LOST)
+    assert "m1" in finding.message
+    assert verdict.phase == "Degraded"
+
+
+def test_what_a_pod_on_its_way_waits_for_is_told() -> None:
+    slow = pod("broker", ready=False, starting="container broker runs and has not passed its startup probe yet")
+    workloads = [replace(w, pods=(slow,)) if w.component == "broker" else w for w in node()]
+    finding = next(f for f in judge(facts(workloads=workloads)).findings if f.type == ConditionType.BROKER_READY)
+    assert finding.reason is Reason.WAITING_FOR_POD
+    assert "startup probe" in finding.message
