@@ -89,7 +89,7 @@ def check(events: Iterable[Mapping[str, Any]], *, user: str, system_namespace: s
 
     ``events``: the parsed lines, in any order. Ledgers count whoever wrote them; refused requests and dry runs do not.
     """
-    done = [one for one in events if _carried_out(one)]
+    done = [one for one in events if carried_out(one)]
     held = _ledgers(done, system_namespace)
     report = Report(grants={grant: one.entry for grant, one in held.items()})
     for request in _disruptions(done):
@@ -103,7 +103,8 @@ def check(events: Iterable[Mapping[str, Any]], *, user: str, system_namespace: s
     return report
 
 
-def _carried_out(event: Mapping[str, Any]) -> bool:
+def carried_out(event: Mapping[str, Any]) -> bool:
+    """Whether a request changed something: refused ones and dry runs did not."""
     return (
         event.get("stage") == "ResponseComplete"
         and event.get("responseStatus", {}).get("code", 500) < 300
@@ -146,9 +147,9 @@ def _disruptions(done: list[Mapping[str, Any]]) -> list[Disruption]:
         if verb in ("delete", "deletecollection") or (subresource == "eviction" and verb == "create"):
             found.append(_request("delete", event, (body or {}).get("preconditions") or {}))
             for operation in ("scale", "disarm"):
-                known.pop((resource, ref.get("namespace", ""), _name(event), operation), None)
+                known.pop((resource, ref.get("namespace", ""), name_of(event), operation), None)
         elif resource in WORKLOADS and subresource in ("", "scale") and verb in ("create", "update", "patch"):
-            where = (resource, ref.get("namespace", ""), _name(event))
+            where = (resource, ref.get("namespace", ""), name_of(event))
             # Server-side apply creates by PATCH too; what did not exist is not lowered.
             created = event["responseStatus"]["code"] == 201
             for operation, value in _settings(body, whole=verb in ("create", "update")):
@@ -168,7 +169,7 @@ def _request(operation: str, event: Mapping[str, Any], precondition: Mapping[str
         operation=operation if event["verb"] != "deletecollection" else "deletecollection",
         resource=ref["resource"],
         namespace=ref.get("namespace", ""),
-        name=_name(event),
+        name=name_of(event),
         user=event["user"]["username"],
         grant=named.group(1) if named else None,
         uid=precondition.get("uid"),
@@ -177,7 +178,7 @@ def _request(operation: str, event: Mapping[str, Any], precondition: Mapping[str
     )
 
 
-def _name(event: Mapping[str, Any]) -> str:
+def name_of(event: Mapping[str, Any]) -> str:
     """The object's name; of a POST it stands in the body only."""
     body = event.get("requestObject")
     named = body.get("metadata", {}).get("name", "") if isinstance(body, Mapping) else ""

@@ -42,8 +42,8 @@ class Exchange:
 
     @property
     def by_the_clock(self) -> bool:
-        """Leases, Events and dry runs: they come when they come, and are no steps of a reconcile."""
-        return "/leases" in self.path or "/events" in self.path or "dryRun=" in self.path
+        """Leases, Events, samples and dry runs: they come when they come, and are no steps of a reconcile."""
+        return any(word in self.path for word in ("/leases", "/events", "dryRun=", "jil-operator-samples"))
 
     @property
     def step(self) -> bool:
@@ -96,7 +96,7 @@ class Proxy:
         self.url = ""
         self._streams: set[web.StreamResponse] = set()
         self._inject: dict[str, bytes] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -106,14 +106,14 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._end.set)
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join(20)
 
     def cut(self) -> None:
         """Break every watch stream that is open."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._cut)
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._cut)
 
     def streams(self, plural: str) -> int:
         """How many watch streams of ``plural`` are open."""
@@ -130,7 +130,7 @@ class Proxy:
                 request.transport.abort()
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         tls = ssl.create_default_context(cafile=str(self._upstream.ca_file))
         tls.load_cert_chain(self._pair.certificate, self._pair.key)

@@ -1,0 +1,236 @@
+"""``python -m tests.faults``: the whole matrix of faults, or a part of it, or one point; resumable. docs/faults.md.
+
+Points are run in an order in which each begins where the one before ended. Every outcome is a line in the state file,
+which belongs to one state of the operator's code; what passed is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from testbed import paths
+from tests.faults import points
+from tests.faults.lives import ROOT, Lives
+from tests.faults.points import FAMILIES, Outcome, Point
+from tests.faults.rig import Rig
+from tests.faults.scene import TURNS
+
+#: Families of which every point is run, whatever is sampled of the others.
+WHOLE = ("crash", "two-leaders")
+#: In this order each turn begins where the one before ended.
+CIRCLE = ("stop", "start", "delete", "re-apply", "bring-up")
+#: A family has no more places in a turn than this; a run ends where a place is not reached.
+MOST = 400
+
+
+def main() -> int:
+    """0 when nothing was found and every family of which all was asked for was run whole."""
+    arguments = _arguments()
+    state = Path(arguments.state) if arguments.state else _state_file()
+    if arguments.shard is None and arguments.worlds > 1 and not arguments.point:
+        return _side_by_side(arguments, state)
+    return Session(arguments, state).run()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument(
+        "--point", action="append", default=[], help="run only this point (repeatable), whatever passed"
+    )
+    parser.add_argument("--family", action="append", default=[], choices=sorted(FAMILIES), help="only these families")
+    parser.add_argument("--turn", action="append", default=[], choices=sorted(TURNS), help="only these turns")
+    parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")), help="every point")
+    parser.add_argument("--minutes", type=float, default=20.0, help="time for the sample of the other families")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of the sample's order")
+    parser.add_argument("--worlds", type=int, default=2, help="worlds side by side, a process each")
+    parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--state", help="state file (default: in the cache, one per state of the operator's code)")
+    parser.add_argument("--again", action="store_true", help="forget what passed before")
+    parser.add_argument("--plant", default="", help="put this bug into the operator (tests/faults/plants.py)")
+    return parser.parse_args()
+
+
+def _state_file() -> Path:
+    """Outcomes hold for the code they were found with."""
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "operator" / "jil").rglob("*.py")):
+        digest.update(file.read_bytes())
+    return paths.state() / f"faults-{digest.hexdigest()[:12]}.jsonl"
+
+
+def _side_by_side(arguments: argparse.Namespace, state: Path) -> int:
+    """One process per world; a circle of points is divided by index, so that each world goes round it."""
+    print(f"state file {state}", flush=True)
+    if arguments.again:
+        state.unlink(missing_ok=True)
+    words = [word for word in sys.argv[1:] if word != "--again"]
+    begun = time.monotonic()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.faults", *words, "--state", str(state), "--shard", str(shard)], cwd=ROOT
+        )
+        for shard in range(arguments.worlds)
+    ]
+    codes = [child.wait() for child in children]
+    _summary(list(_read(state)), time.monotonic() - begun)
+    return max(codes, default=0)
+
+
+class Session:
+    """One world's part of a run."""
+
+    def __init__(self, arguments: argparse.Namespace, state: Path) -> None:
+        self._arguments = arguments
+        self._state = state
+        self._shards = arguments.worlds if arguments.shard is not None else 1
+        self._shard = arguments.shard or 0
+        self._outcomes: list[Outcome] = []
+        if arguments.again and arguments.shard is None:
+            state.unlink(missing_ok=True)
+        self._known = {outcome.point: outcome for outcome in _read(state)}
+
+    def run(self) -> int:
+        begun = time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix="jil-faults-"))
+        with Lives() as lives, Rig(lives, folder, plant=self._arguments.plant) as rig:
+            steps = rig.learn()
+            if self._shard == 0:
+                print(f"steps of an undisturbed run: {steps}; logs in {folder}", flush=True)
+            if self._arguments.point:
+                for text in self._arguments.point:
+                    self._one(rig, Point.parse(text))
+            else:
+                self._whole(rig, steps)
+                self._sample(rig)
+        if self._arguments.shard is None:
+            _summary(self._outcomes, time.monotonic() - begun)
+        return 1 if any(outcome.found for outcome in self._outcomes) else 0
+
+    # -- what is run -------------------------------------------------------------------------------------------------
+    def _whole(self, rig: Rig, steps: dict[str, int]) -> None:
+        """Every point of the families that are run whole. Fewer points than steps is a failure."""
+        for family in self._families(WHOLE):
+            ends = self._round(rig, family, self._turns(), {})
+            for turn, last in ends.items():
+                if FAMILIES[family].counts == "steps" and last < steps[turn]:
+                    self._write(
+                        Outcome(
+                            Point(family, turn, last + 1),
+                            False,
+                            0.0,
+                            f"{turn} takes at least {steps[turn]} steps, and only {last} of them were kill points",
+                        )
+                    )
+
+    def _round(self, rig: Rig, family: str, turns: Sequence[str], ends: dict[str, int]) -> dict[str, int]:
+        """All indexes of a family, in circles through the turns; returns the last index that struck, by turn."""
+        open_turns = set(turns)
+        for index in range(1, MOST):
+            if not open_turns:
+                break
+            if index % self._shards != self._shard:
+                for turn in open_turns:
+                    ends[turn] = index
+                continue
+            for turn in [turn for turn in turns if turn in open_turns]:
+                outcome = self._one(rig, Point(family, turn, index))
+                if outcome.struck or outcome.found:
+                    ends[turn] = index
+                else:
+                    ends[turn] = index - 1
+                    open_turns.discard(turn)
+        return ends
+
+    def _sample(self, rig: Rig) -> None:
+        """The other families: all of them, or as many of their points as fit into the time, by a seed."""
+        rest = [family for family in self._families(tuple(FAMILIES)) if family not in WHOLE]
+        if self._arguments.full:
+            for family in rest:
+                self._round(rig, family, self._turns(), {})
+            return
+        deadline = time.monotonic() + 60 * self._arguments.minutes
+        for point in self._drawn(rest):
+            if time.monotonic() > deadline:
+                return
+            self._one(rig, point)
+
+    def _drawn(self, families: Sequence[str]) -> Iterator[Point]:
+        """Points in an order that a seed gives, each world its own; turn after turn, so that little is walked in vain."""
+        chance = random.Random(f"{self._arguments.seed}/{self._shard}")
+        turns = self._turns()
+        if not families:
+            return
+        while True:
+            for turn in turns:
+                yield Point(chance.choice(list(families)), turn, 1 + int(chance.triangular(0, 90, 12)))
+
+    def _families(self, among: Sequence[str]) -> list[str]:
+        return [family for family in among if not self._arguments.family or family in self._arguments.family]
+
+    def _turns(self) -> list[str]:
+        return [turn for turn in CIRCLE if not self._arguments.turn or turn in self._arguments.turn]
+
+    def _one(self, rig: Rig, point: Point) -> Outcome:
+        known = self._known.get(point)
+        if known is not None and not known.found and not self._arguments.point:
+            self._outcomes.append(known)
+            return known
+        outcome = points.run(rig, point)
+        self._write(outcome)
+        return outcome
+
+    def _write(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self._known[outcome.point] = outcome
+        line = {
+            "point": str(outcome.point),
+            "struck": outcome.struck,
+            "seconds": round(outcome.seconds, 2),
+            "found": outcome.found,
+        }
+        with self._state.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if outcome.found:
+            print(f"FOUND {outcome.point}\n{outcome.found}\nagain: {outcome.point.again}", flush=True)
+
+
+def _read(state: Path) -> Iterator[Outcome]:
+    if not state.exists():
+        return
+    for line in state.read_text().splitlines():
+        entry = json.loads(line)
+        yield Outcome(Point.parse(entry["point"]), entry["struck"], entry["seconds"], entry["found"])
+
+
+def _summary(outcomes: list[Outcome], seconds: float) -> None:
+    latest = {outcome.point: outcome for outcome in outcomes}.values()
+    struck = Counter(outcome.point.family for outcome in latest if outcome.struck)
+    found = Counter(outcome.point.family for outcome in latest if outcome.found)
+    spent: Counter[str] = Counter()
+    for outcome in latest:
+        spent[outcome.point.family] += round(outcome.seconds)
+    print(f"\n{'family':<16} {'points':>6} {'found':>6} {'seconds':>8}")
+    for family in FAMILIES:
+        if spent[family] or struck[family]:
+            print(f"{family:<16} {struck[family]:6d} {found[family]:6d} {spent[family]:8d}")
+    print(
+        f"{sum(struck.values())} points struck, {sum(found.values())} with consequences, {seconds:.0f} s of wall time"
+    )
+    for outcome in latest:
+        if outcome.found:
+            print(f"  {outcome.point}: {outcome.found.splitlines()[0][:160]}\n    {outcome.point.again}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

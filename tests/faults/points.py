@@ -1,0 +1,170 @@
+"""One point: one fault at one place of one turn, from a scene at rest to the proof that nothing of it is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests import history
+from tests.faults import injuries
+from tests.faults.injuries import Injury, TwoLeaders
+from tests.faults.rig import CALM, FaultFound, Rig
+from tests.faults.scene import TURNS, Place, Scene, Turn
+
+#: Turns on one scene before another is made: its history is proven anew after each of them.
+TURNS_PER_SCENE = 12
+
+
+@dataclass(frozen=True)
+class Family:
+    """Faults of one kind. ``counts``: what its index counts."""
+
+    make: Callable[[int], Injury]
+    counts: str
+
+
+FAMILIES: dict[str, Family] = {
+    "crash": Family(injuries.Crash, "steps"),
+    "two-leaders": Family(injuries.TwoLeaders, "steps"),
+    "overtaken": Family(injuries.Overtaken, "steps"),
+    "lost-reply": Family(injuries.Lost, "steps"),
+    "lost-500": Family(lambda index: injuries.Lost(index, 500), "steps"),
+    "lost-504": Family(lambda index: injuries.Lost(index, 504), "steps"),
+    "answer-409": Family(lambda index: injuries.Status(index, 409), "requests"),
+    "answer-410": Family(lambda index: injuries.Status(index, 410), "requests"),
+    "answer-429": Family(lambda index: injuries.Status(index, 429), "requests"),
+    "answer-500": Family(lambda index: injuries.Status(index, 500), "requests"),
+    "answer-504": Family(lambda index: injuries.Status(index, 504), "requests"),
+    "cut": Family(injuries.Cut, "requests"),
+    "late": Family(injuries.Late, "requests"),
+    "old-read": Family(injuries.OldRead, "requests"),
+    "frozen": Family(injuries.Frozen, "steps"),
+    "event-dropped": Family(injuries.Dropped, "events"),
+    "event-delayed": Family(injuries.Delayed, "events"),
+    "event-repeated": Family(injuries.Repeated, "events"),
+    "event-swapped": Family(injuries.Swapped, "events"),
+    "watch-ended": Family(injuries.Ended, "events"),
+    "watch-410": Family(lambda index: injuries.Ended(index, 410), "events"),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """``family/turn/index``, e.g. ``crash/bring-up/17``."""
+
+    family: str
+    turn: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.family}/{self.turn}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> Point:
+        """Raises ValueError for what is no point."""
+        family, turn, index = (*text.split("/"), "", "")[:3]
+        if family not in FAMILIES or turn not in TURNS or not index.isdigit() or int(index) < 1:
+            raise ValueError(
+                f"{text!r} is no point; write FAMILY/TURN/INDEX with one of {', '.join(FAMILIES)} and one of"
+                f" {', '.join(TURNS)}, such as crash/bring-up/17"
+            )
+        return cls(family, turn, int(index))
+
+    @property
+    def again(self) -> str:
+        """The command that runs this point alone."""
+        return f".venv/bin/python -m tests.faults --point {self}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``struck``: the place exists, the fault was put in. ``found``: what it led to and must not, "" when all is well."""
+
+    point: Point
+    struck: bool
+    seconds: float
+    found: str = ""
+
+
+def run(rig: Rig, point: Point) -> Outcome:
+    """Hurt, watch, prove. Whatever is found, the rig is fit for the next point afterwards."""
+    begun = time.monotonic()
+    injury = FAMILIES[point.family].make(point.index)
+    try:
+        struck = _hurt(rig, TURNS[point.turn], injury)
+    except FaultFound as found:
+        _clear(rig)
+        return Outcome(point, injury.struck, time.monotonic() - begun, str(found))
+    return Outcome(point, struck, time.monotonic() - begun)
+
+
+def _hurt(rig: Rig, turn: Turn, injury: Injury) -> bool:
+    if rig.turns_of_scene >= TURNS_PER_SCENE and turn.start is not Place.NOTHING:
+        rig.fresh()
+    if not isinstance(injury, TwoLeaders):
+        rig.b.kill()
+    scene = rig.scene_at(turn.start)
+    facts = scene.facts()
+    injury.arm(rig)
+    turn.begin(scene)
+    _watch(rig, scene, turn, injury)
+    scene.place = turn.end
+    rig.turns_of_scene += 1
+    rig.calm(f"after {turn.name}")
+    if injury.struck:
+        injury.settle(rig)
+        rig.calm(f"after {turn.name} has settled")
+    prove(rig, scene, turn, facts, lawful=injury.lawful)
+    return injury.struck
+
+
+def _watch(rig: Rig, scene: Scene, turn: Turn, injury: Injury) -> None:
+    """Until the turn has ended and the injury is tended, or will not strike any more."""
+    still = [rig.steps, time.monotonic()]
+
+    def over() -> bool:
+        tended = injury.tend(rig)
+        if rig.steps != still[0]:
+            still[:] = [rig.steps, time.monotonic()]
+        if not scene.at(turn.end):
+            return False
+        # The last step of a turn may come a moment after its end is told.
+        return tended or (not injury.struck and time.monotonic() - still[1] > CALM + 0.3)
+
+    rig.until(over, f"{turn.name} to end though {type(injury).__name__} struck ({injury.struck})")
+
+
+def prove(rig: Rig, scene: Scene, turn: Turn, facts: dict[str, str], *, lawful: bool = True) -> None:
+    """The end is that of an undisturbed run, nothing that must stay has changed, and the history is lawful."""
+    wrong = list(differences(rig, scene.shape(), turn.end))
+    now = scene.facts()
+    wrong += [
+        f"{what}: was {value}, is {now.get(what, 'gone')}" for what, value in facts.items() if now.get(what) != value
+    ]
+    if lawful:
+        wrong += history.prove(rig.audit(scene.since), users=rig.users).wrong
+    else:
+        rig.turns_of_scene = TURNS_PER_SCENE  # what the proxy did would be held against the next point
+    if wrong:
+        raise FaultFound("\n".join([*wrong[:25], rig.words()]))
+
+
+def differences(rig: Rig, shape: dict[str, str], place: Place) -> Iterator[str]:
+    """Where a shape is not that of the reference at ``place``."""
+    reference = rig.reference.get(place)
+    if reference is None:
+        raise AssertionError("the rig has learnt no reference: call learn() first")
+    known = {path.partition(": ")[0] for path in reference}
+    for path, value in reference.items():
+        if shape.get(path) != value:
+            yield f"{path} is {shape.get(path, 'not there')}, without the fault {value}"
+    for name in sorted({path.partition(": ")[0] for path in shape} - known):
+        yield f"{name} is there, and without the fault it is not"
+
+
+def _clear(rig: Rig) -> None:
+    """A new scene and new operators: what went wrong must not go on into the next point."""
+    rig.a.kill()
+    rig.b.kill()
+    rig.fresh()

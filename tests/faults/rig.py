@@ -1,0 +1,251 @@
+"""A world with two places for operators, each behind a fault proxy and a user of its own, and scenes to hurt."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.apiclient import ApiError
+from testbed.controlplane import ControlPlane
+from tests.faults.lives import Life, Lives
+from tests.faults.proxy import Proxy, Script
+from tests.faults.scene import TURNS, WAY, Place, Scene, Turn
+from tests.sim.world import SYSTEM, World
+
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/jil-operator"
+#: Short terms: a paused leader's lease is waited for at every point.
+SETTINGS = {
+    "JIL_LEASE_DURATION": "3",
+    "JIL_LEASE_RENEW_DEADLINE": "2",
+    "JIL_LEASE_RETRY": "0.5",
+    "JIL_SWEEP": "4",
+    "JIL_SWEEP_GRACE": "0.5",
+    "JIL_HTTP_PORT": "0",
+    "JIL_HTTP_HOST": "127.0.0.1",
+    "JIL_LOG_LEVEL": "info",
+    "JIL_HEALTH_INTERVAL": "0.5",
+}
+#: Seconds without a step after which everything is taken to have been done, and then without one to prove it.
+CALM, PROOF = 0.6, 0.7
+#: The operator looks again after at most so long while it waits for something; a proof at rest lasts longer than that.
+LONG_PROOF = 6.0
+
+
+class FaultFound(AssertionError):
+    """A fault had a consequence that it must not have."""
+
+
+class Slot:
+    """Where one operator lives at a time: its proxy, its user, its kubeconfig."""
+
+    def __init__(self, rig: Rig, letter: str) -> None:
+        self.user = f"operator-{letter}"
+        self.proxy = Proxy(rig.plane, self.user)
+        self.life: Life | None = None
+        self._rig = rig
+        self._lives = itertools.count(1)
+
+    def open(self) -> None:
+        self.proxy.__enter__()
+        self.kubeconfig = self._rig.folder / f"{self.user}.kubeconfig"
+        entry = {"cluster": {"server": self.proxy.url}, "name": "proxy"}
+        context = {"context": {"cluster": "proxy", "user": "none"}, "name": "proxy"}
+        document = {"clusters": [entry], "contexts": [context], "current-context": "proxy"}
+        user = {"user": {"token": "the-proxy-knows"}, "name": "none"}
+        self.kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "users": [user], **document}))
+
+    @property
+    def alive(self) -> bool:
+        return self.life is not None and self.life.alive
+
+    def begin(self, plant: str = "") -> None:
+        """A new life; the one before must have ended."""
+        assert not self.alive, f"{self.user} is alive"
+        if self.life is not None:
+            self.life.forget()
+        number = next(self._lives)
+        env = {
+            **SETTINGS,
+            **self._rig.settings,
+            "JIL_KUBECONFIG": str(self.kubeconfig),
+            "JIL_SYSTEM_NAMESPACE": SYSTEM,
+            "JIL_POD_NAME": f"{self.user}-{number}",
+            "JIL_HEALTH_URL": self._rig.world.health.url,
+        }
+        self.life = self._rig.lives.begin(self._rig.folder / f"{self.user}-{number}.log", env, plant)
+
+    def kill(self) -> None:
+        if self.life is not None:
+            self.life.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.life is not None:
+            self.life.signal(number)
+
+
+class Rig:
+    """``with Rig(lives, folder) as rig``: a control plane of its own, a simulated world, room for two operators."""
+
+    def __init__(self, lives: Lives, folder: Path, *, plant: str = "", **settings: str) -> None:
+        """``plant``: a bug for every operator that is begun here. ``settings``: JIL_ variables beside the rig's."""
+        self.lives = lives
+        self.folder = folder
+        self.plant = plant
+        self.settings = settings
+        self.patience = float(os.environ.get("JIL_FAULT_PATIENCE", "60"))
+        self._numbers = itertools.count(1)
+        self.scene: Scene | None = None
+        self.turns_of_scene = 0
+        self._calm_since = -1
+        self.reference: dict[Place, dict[str, str]] = {}
+
+    def __enter__(self) -> Rig:
+        self.plane = ControlPlane()
+        self.plane.start()
+        self.world = World(self.plane, self.folder)
+        self.world.__enter__()
+        self.world.release("r1")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "jil-operator"}}
+        self.world.api.create(LEASE.rpartition("/")[0], lease)
+        self.a, self.b = Slot(self, "a"), Slot(self, "b")
+        for slot in (self.a, self.b):
+            slot.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for slot in (self.a, self.b):
+            slot.kill()
+            slot.proxy.__exit__()
+        self.world.__exit__()
+        self.plane.stop()
+
+    @property
+    def users(self) -> tuple[str, str]:
+        """Who the operators are to the API server."""
+        return self.a.user, self.b.user
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+    def ensure(self, slot: Slot | None = None) -> None:
+        """One operator works, with nothing in its way. A dead leader's lease is not waited for."""
+        slot = slot or self.a
+        slot.proxy.script = Script()
+        if not slot.alive:
+            self.expire_lease()
+            slot.begin(self.plant)
+
+    def expire_lease(self) -> None:
+        """What time does to the lease of a process that is DEAD, at once. Of a paused one, it must run out by itself."""
+        body = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}
+        self.world.api.request("PATCH", LEASE, body, content_type="application/merge-patch+json")
+
+    def holder(self) -> str:
+        """The user whose process holds the lease, "" when nobody does."""
+        spec = self.world.api.get(LEASE).get("spec") or {}
+        return str(spec.get("holderIdentity") or "").rpartition("-")[0]
+
+    @property
+    def steps(self) -> int:
+        """Writes of all operators so far that were steps of a reconcile."""
+        return self.a.proxy.steps + self.b.proxy.steps
+
+    # -- scenes ------------------------------------------------------------------------------------------------------
+    def fresh(self) -> Scene:
+        """A new scene; the one before is taken away."""
+        if self.scene is not None:
+            self.scene.remove()
+        self.turns_of_scene = 0
+        self.scene = Scene(self.world, next(self._numbers), since=self.plane.audit_position())
+        return self.scene
+
+    def scene_at(self, place: Place) -> Scene:
+        """The scene, at rest at ``place``, by turns that nothing disturbs."""
+        if self.scene is None or (place is Place.NOTHING and self.scene.place is not Place.NOTHING):
+            self.fresh()
+        assert self.scene is not None
+        self.ensure()
+        if self.scene.place is not place:
+            for turn in WAY[self.scene.place, place]:
+                self.undisturbed(turn)
+        if self._calm_since != self.steps or not self.holder():
+            self.calm("before the fault")
+        return self.scene
+
+    def undisturbed(self, turn: Turn) -> int:
+        """One turn without a fault; returns how many steps it took."""
+        assert self.scene is not None
+        before = self.steps
+        turn.begin(self.scene)
+        self.until(lambda: self.scene is not None and self.scene.at(turn.end), f"{turn.name} without a fault")
+        self.scene.place = turn.end
+        self.calm(f"after {turn.name}")
+        return self.steps - before
+
+    def learn(self, runs: int = 2) -> dict[str, int]:
+        """The reference: the shape at every place and the least number of steps of every turn, of undisturbed runs.
+
+        Fields that differ between two runs say nothing and are left out of the comparison.
+        """
+        steps: dict[str, int] = {}
+        for _ in range(runs):
+            self.fresh()
+            self.ensure()
+            for turn in TURNS.values():
+                taken = self.undisturbed(turn)
+                steps[turn.name] = min(taken, steps.get(turn.name, taken))
+                assert self.scene is not None
+                shape = self.scene.shape()
+                known = self.reference.setdefault(turn.end, shape)
+                self.reference[turn.end] = {path: value for path, value in known.items() if shape.get(path) == value}
+        return steps
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+    def until(self, condition: Callable[[], object], what: str, seconds: float | None = None) -> None:
+        """Poll; raises FaultFound with the operators' last words."""
+        deadline, last = time.monotonic() + (seconds or self.patience), ""
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return
+            except (ApiError, OSError) as error:
+                last = f" (last error: {error})"
+            time.sleep(0.05)
+        raise FaultFound(f"waited {seconds or self.patience:.0f} s for {what}{last}\n{self.words()}")
+
+    def calm(self, when: str, proof: float = PROOF) -> None:
+        """No step for a moment, and then none for ``proof`` seconds: nothing is written at rest."""
+        deadline = time.monotonic() + 20
+        seen, since = self.steps, time.monotonic()
+        while time.monotonic() - since < CALM:
+            if self.steps != seen:
+                seen, since = self.steps, time.monotonic()
+            if time.monotonic() > deadline:
+                raise FaultFound(f"{when}: the operator does not come to rest, last writes {self.recent()}")
+            time.sleep(0.02)
+        time.sleep(proof)
+        if self.steps != seen:
+            raise FaultFound(f"{when}: {self.steps - seen} writes at rest: {self.recent(self.steps - seen)}")
+        self._calm_since = seen
+
+    def recent(self, count: int = 5) -> list[str]:
+        """The last writes."""
+        writes = [
+            f"{slot.user} {method} {path.partition('?')[0]}"
+            for slot in (self.a, self.b)
+            for method, path in slot.proxy.requests[-400:]
+            if method != "GET" and "/leases" not in path and "/events" not in path
+        ]
+        return writes[-count:]
+
+    def words(self) -> str:
+        """What the operators said last."""
+        return "\n".join(f"--- {slot.user}\n{slot.life.words(2500)}" for slot in (self.a, self.b) if slot.life)
+
+    def audit(self, since: int) -> list[dict[str, Any]]:
+        """The audit log from a position on."""
+        return list(self.plane.audit_entries(since))
