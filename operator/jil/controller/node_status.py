@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from jil.api import kinds
-from jil.api.conditions import NODE_CONDITIONS, ConditionType, Reason, false, merge
+from jil.api.conditions import NODE_CONDITIONS, ConditionType, Reason, false, find, merge
 from jil.api.node import NodeStatus
 from jil.api.record import JILNodeRecord
 from jil.cluster.client import Manifest
@@ -70,11 +70,21 @@ class NodeStatusWriter:
         waiting = _waiting(verdict, denial, stored, now)
         if waiting:
             status["waitingFor"] = waiting
+        self._tell(raw, stored, verdict)
         try:
             await self._deps.statuses.write(kinds.JIL_NODE, live, status)
             await self._sample(live, stored, reading, ctx)
         except NotFound:
             return  # deleted meanwhile: nobody is left to read it
+
+    def _tell(self, raw: Manifest, stored: NodeStatus, verdict: Verdict) -> None:
+        """An Event when something breaks, when it breaks otherwise, and when all is well again."""
+        ready, before = verdict.findings[-1], find(stored.conditions, ConditionType.READY)
+        if verdict.phase == "Degraded":
+            if stored.phase != "Degraded" or before is None or before.reason != ready.reason.value:
+                self._deps.events.warning(raw, ready.reason, ready.message, action="Observe")
+        elif verdict.phase == "Ready" and stored.phase == "Degraded":
+            self._deps.events.normal(raw, ready.reason, f"{ready.message} again", action="Observe")
 
     async def blocked(self, raw: Manifest, denial: str) -> None:
         """The deletion waits for its grant, without time limit, and says so with the arithmetic."""

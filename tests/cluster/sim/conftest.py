@@ -1,0 +1,84 @@
+"""Simulated worlds of four machines: a real control plane, the real operator process, everything in pods simulated."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from testbed.controlplane import ControlPlane
+from tests.sim.world import World
+
+MACHINES = 4
+#: What a machine may be silent before the real kube-controller-manager calls it lost (its own default is 50 s).
+GRACE_S = 12
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Every test uses a network and namespaces of its own."""
+    flags = (f"--node-monitor-grace-period={GRACE_S}s", "--node-monitor-period=1s")
+    logs = tmp_path_factory.mktemp("sim")
+    with (
+        ControlPlane(controller_flags=flags) as plane,
+        World(plane, logs, machines=MACHINES, heartbeat_s=1.0) as made,
+    ):
+        made.release("r1")
+        made.operator()
+        yield made
+
+
+@dataclass(frozen=True)
+class Home:
+    """One node of a network, and where it is declared."""
+
+    network: str
+    namespace: str
+    name: str
+    node_id: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of equal founders, each in a namespace of its own."""
+
+    name: str
+    homes: tuple[Home, ...]
+
+    def declare(self, world: World) -> None:
+        """Applies all JILNodes."""
+        for home in self.homes:
+            world.node(home.namespace, home.name, home.node_id)
+
+
+Founders = Callable[[int], Network]
+
+
+@pytest.fixture
+def founders(world: World) -> Founders:
+    """``founders(n)``: a network of n equal members that may not halt, its jurisdictions, and no node yet."""
+
+    def make(count: int) -> Network:
+        number = next(_numbers)
+        name, place = f"sim-{number}", f"S{chr(65 + number // 26)}{chr(65 + number % 26)}"
+        homes = tuple(
+            Home(name, f"jil-sim-{number}-{i}", f"ch-{place.lower()}-{i:02d}", f"CH-{place}-{i:02d}")
+            for i in range(1, count + 1)
+        )
+        members = [{"nodeId": h.node_id, "zone": "CH/FINMA", "founder": True, "namespace": h.namespace} for h in homes]
+        world.network(name, members, allow_halt=False)
+        for home in homes:
+            world.jurisdiction(home.namespace, name)
+        return Network(name, homes)
+
+    return make
+
+
+@pytest.fixture
+def home(founders: Founders) -> Home:
+    """A network of one, its node not declared yet."""
+    return founders(1).homes[0]

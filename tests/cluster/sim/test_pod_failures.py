@@ -1,0 +1,144 @@
+"""What a user sees when a pod fails in one of the ways that pods fail, that it harms nothing, and that it mends itself.
+
+The failures are simulated, in the shapes of a real kubelet (tests/sim/fates.py); everything that reacts is real.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.cluster.sim.conftest import GRACE_S, Home
+from tests.sim.fates import CrashLoop, Fate, ImagePullFailure, InitFailure, SlowStart, Unschedulable, VolumeStuck
+from tests.sim.world import World
+
+CORE = "/api/v1/namespaces"
+APPS = "/apis/apps/v1/namespaces"
+
+
+def _uids(world: World, home: Home) -> set[str]:
+    return {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{home.namespace}/pods")["items"]}
+
+
+def _events(world: World, home: Home, reason: str) -> list[dict[str, Any]]:
+    found = world.api.get(f"/apis/events.k8s.io/v1/namespaces/{home.namespace}/events")["items"]
+    return [e for e in found if e["regarding"]["kind"] == "JILNode" and e["reason"] == reason]
+
+
+def _declared(world: World, home: Home, component: str, fate: Fate) -> None:
+    world.kubelet.fail(home.namespace, f"{home.name}-{component}", fate)
+    world.node(home.namespace, home.name, home.node_id)
+
+
+def _services_wait(world: World, home: Home) -> bool:
+    found = world.api.get(f"{APPS}/{home.namespace}/deployments/{home.name}-transfers")
+    return int(found["spec"]["replicas"]) == 0
+
+
+def _until_told(world: World, home: Home, type_: str, reason: str, *words: str) -> None:
+    """Waits for the condition with the reason and all of these words, and that Ready names it too."""
+
+    def told() -> bool:
+        condition = world.condition(home.namespace, home.name, type_)
+        return condition.get("reason") == reason and all(w in condition["message"] for w in words)
+
+    world.until(told, f"{type_} {reason} with {words}", 30)
+    ready = world.condition(home.namespace, home.name, "Ready")
+    assert ready["status"] == "False"
+
+
+def _recovers(world: World, home: Home, component: str) -> None:
+    world.kubelet.heal(home.namespace, f"{home.name}-{component}")
+    world.until_ready(home.namespace, home.name, 30)
+
+
+def test_a_database_that_keeps_crashing_is_told_with_its_exit_code_and_moves_nothing(world: World, home: Home) -> None:
+    world.node(home.namespace, home.name, home.node_id)
+    world.until_ready(home.namespace, home.name)
+    before = _uids(world, home)
+    world.kubelet.fail(home.namespace, f"{home.name}-database", CrashLoop(exit_code=137, reason="OOMKilled"))
+    _until_told(world, home, "DatabaseReady", "PodFailed", f"{home.name}-database-0", "exit code 137, OOMKilled")
+    assert world.phase(home.namespace, home.name) == "Degraded"
+    deadline = time.monotonic() + 4.0  # two rounds of the loop
+    while time.monotonic() < deadline:
+        condition = world.condition(home.namespace, home.name, "DatabaseReady")
+        assert condition["reason"] == "PodFailed", f"it must not come and go with every round: {condition}"
+        time.sleep(0.05)
+    assert _uids(world, home) == before, "no pod is replaced for another one's crash"
+    world.until(lambda: _events(world, home, "PodFailed"), "an Event of the failure")
+    assert _events(world, home, "PodFailed")[0]["type"] == "Warning"
+    _recovers(world, home, "database")
+    world.until(lambda: _events(world, home, "Ready"), "an Event of the recovery")
+    assert _uids(world, home) == before
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_services_wait(world: World, home: Home) -> None:
+    _declared(world, home, "cache", ImagePullFailure())
+    _until_told(world, home, "CacheReady", "PodFailed", "ImagePull", "registry.example/jil/cache@sha256:", "not found")
+    assert _services_wait(world, home)
+    assert world.condition(home.namespace, home.name, "DatabaseReady")["status"] == "True", "the others go on"
+    _recovers(world, home, "cache")
+
+
+def test_i1_a_start_guard_that_fails_is_told_and_the_validator_never_runs(world: World, home: Home) -> None:
+    _declared(world, home, "validator", InitFailure(exit_code=3))
+    _until_told(world, home, "ValidatorReady", "PodFailed", "container guard", "exit code 3")
+    pod = world.api.get(f"{CORE}/{home.namespace}/pods/{home.name}-validator-0")
+    assert all("running" not in c["state"] for c in pod["status"]["containerStatuses"])
+    assert home.network not in world.validators.chains, "nothing was signed"
+    permit = world.record(home.node_id)["spec"]["permit"]
+    assert permit["podUID"] == pod["metadata"]["uid"]
+    _recovers(world, home, "validator")
+
+
+def test_a_pod_that_no_machine_takes_is_told_in_the_schedulers_words(world: World, home: Home) -> None:
+    _declared(world, home, "broker", Unschedulable())
+    _until_told(world, home, "BrokerReady", "PodFailed", "Unschedulable", "Insufficient memory")
+    assert _services_wait(world, home)
+    _recovers(world, home, "broker")
+
+
+def test_a_slow_start_is_on_its_way_and_no_failure(world: World, home: Home) -> None:
+    _declared(world, home, "database", SlowStart(4))
+    _until_told(world, home, "DatabaseReady", "WaitingForPod", "startup probe", f"{home.name}-database-0")
+    assert world.phase(home.namespace, home.name) == "Provisioning"
+    assert _services_wait(world, home)
+    assert _events(world, home, "PodFailed") == []
+    world.until_ready(home.namespace, home.name, 30)
+
+
+def test_a_volume_that_is_not_mounted_is_told_with_the_place_to_look(world: World, home: Home) -> None:
+    _declared(world, home, "database", VolumeStuck())
+    _until_told(world, home, "DatabaseReady", "WaitingForPod", "ContainerCreating", "volumes", "kubectl describe pod")
+    events = world.api.get(f"{CORE}/{home.namespace}/events")["items"]
+    assert "FailedMount" in {e["reason"] for e in events}, "what the place to look has"
+    claims = world.api.get(f"{CORE}/{home.namespace}/persistentvolumeclaims")["items"]
+    _recovers(world, home, "database")
+    after = world.api.get(f"{CORE}/{home.namespace}/persistentvolumeclaims")["items"]
+    assert {c["metadata"]["uid"] for c in after} == {c["metadata"]["uid"] for c in claims}, "no other volume is tried"
+
+
+def test_i1_a_lost_machine_is_named_and_nothing_is_moved_off_it(world: World, home: Home) -> None:
+    world.node(home.namespace, home.name, home.node_id)
+    world.until_ready(home.namespace, home.name)
+    before = _uids(world, home)
+    permit = world.record(home.node_id)["spec"]["permit"]
+    machine = world.kubelet.machine_of(home.namespace, home.name)
+    world.kubelet.lose(machine)
+    try:
+        world.until(
+            lambda: world.condition(home.namespace, home.name, "ValidatorReady").get("reason") == "MachineLost",
+            "the loss to be told",
+            GRACE_S + 30,
+        )
+        condition = world.condition(home.namespace, home.name, "ValidatorReady")
+        assert condition["status"] == "Unknown", "a machine that says nothing is not known to be down"
+        assert machine in condition["message"]
+        assert world.phase(home.namespace, home.name) == "Degraded"
+        assert _uids(world, home) == before
+        assert world.record(home.node_id)["spec"]["permit"] == permit
+        assert world.validators.view(home.namespace, home.name) is not None, "its process goes on all the while"
+    finally:
+        world.kubelet.find(machine)
+    world.until_ready(home.namespace, home.name, 60)
+    assert _uids(world, home) == before
