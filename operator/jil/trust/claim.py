@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from jil.api.network import Track
+from jil.api.trust import Track
 from jil.trust import keys
 from jil.trust.faults import Fault
 from jil.trust.policy import Algorithm, Key

@@ -60,10 +60,10 @@ def _children(evidence: Evidence, platform: str | None) -> tuple[str, ...]:
         if not is_digest(digest) or entry.get("size") != len(child):
             raise malformed(f"the index gives no proper digest and size for its child {digest[:80]!a}")
         _check_bytes(child, digest, f"the child {digest}")
-        media_type = entry.get("mediaType")
+        media_type = str(entry.get("mediaType"))
         if media_type not in IMAGE_TYPES:
-            raise _wrong_type(f"the child {digest} is", str(media_type))
-        _parse(child, str(media_type), f"the child {digest}")
+            raise _wrong_type(f"the child {digest} is", media_type)
+        _parse(child, media_type, f"the child {digest}")
         found.append(digest)
     if not found:
         has = ", ".join(sorted(_name(entry) for entry in entries))[:200] or "nothing"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from jil.api.network import Track
+from jil.api.trust import Track
 from jil.trust.claim import Claim, verify_any
 from jil.trust.evidence import SimpleSignature
 from jil.trust.faults import FORMAT, Fault, malformed, too_large

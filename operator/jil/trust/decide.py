@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from jil.api.network import Track
 from jil.api.release import ReleaseSpec
+from jil.api.trust import Track
 from jil.trust import content
 from jil.trust.claim import Claim
 from jil.trust.evidence import Evidence
@@ -15,7 +15,7 @@ from jil.trust.formats import dsse, statement
 from jil.trust.formats.release_manifest import manifest_digest
 from jil.trust.formats.statement import Kind, Statement
 from jil.trust.gather import Approval, Gathered, check_count, gather, verify_statement
-from jil.trust.policy import Policy, TrackRule
+from jil.trust.policy import Policy, TrackRule, policy_hash, policy_of
 from jil.trust.verdict import RefusalReason, Refused, Verified
 from jil.trust.votes import (
     Vote,
@@ -27,6 +27,9 @@ from jil.trust.votes import (
     key_until,
     signature_until,
 )
+
+_MESSAGE_MAX = 960
+__all__ = ["allows", "decide", "decide_release", "policy_hash", "policy_of"]
 
 
 def decide(
@@ -94,8 +97,9 @@ def _rule(policy: Policy, track: Track) -> TrackRule:
 
 
 def _refused(digest: str, fault: Fault, head: str, command: str) -> Refused:
-    message = f"{head}: {fault.text} (rule {fault.rule}). To see why: {command}"
-    return Refused(digest, fault.reason, fault.rule, message)
+    # Events and status hold 1024 characters, and the command at the end must not be what is cut off.
+    text = fault.text[: max(100, _MESSAGE_MAX - len(head) - len(command) - len(fault.rule))]
+    return Refused(digest, fault.reason, fault.rule, f"{head}: {text} (rule {fault.rule}). To see why: {command}")
 
 
 def _verified(

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from jil.api.trust import KEY_ID_PATTERN
+from jil.api.trust import KeyAlgorithm as Algorithm
 from jil.trust import ed25519 as points
 from jil.trust.formats import base64_strict
-from jil.trust.policy import Algorithm
 
 #: ASCII, so that no key can look like another one.
-KEY_ID_PATTERN = "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
-_KEY_ID = re.compile(KEY_ID_PATTERN, re.ASCII)
+_KEY_ID = re.compile(KEY_ID_PATTERN.strip("^$"), re.ASCII)
 PEM_MAX = 2048
 _PEM = re.compile(
     r"-----BEGIN PUBLIC KEY-----\r?\n((?:[A-Za-z0-9+/=]{1,76}\r?\n)+)-----END PUBLIC KEY-----\s*", re.ASCII

@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from jil.api.network import Track
+from jil.api.trust import Custody, Revocation, Track, TrustKey, TrustSpec
+from jil.api.trust import KeyAlgorithm as Algorithm
+from jil.api.trust import KeyRole as Role
+from jil.trust.formats import canonical
+from jil.trust.keys import KeyFault, parse_public_key
 
+__all__ = ["Algorithm", "Custody", "InvalidPolicy", "Key", "Policy", "Revocation", "Role", "TrackRule"]
 
-class Algorithm(StrEnum):
-    """What a key signs with."""
-
-    ED25519 = "Ed25519"
-    ECDSA_P256 = "ECDSA-P256"
-
-
-class Role(StrEnum):
-    """What a key may do."""
-
-    #: Signs images and releases for any track.
-    SIGNER = "signer"
-    #: Approves digests and releases.
-    APPROVER = "approver"
-    #: Signs images and releases for devnet only.
-    CI = "ci"
-    #: Signs provenance.
-    BUILDER = "builder"
+#: Version of the rules of decision: a verdict of other rules is no verdict, so it is part of every hash.
+DECISION = "jil.io/trust-decision/v1"
 
 
-class Revocation(StrEnum):
-    """What a revocation takes back."""
+class InvalidPolicy(ValueError):  # noqa: N818 - it is a state of the network's spec as much as an error
+    """A policy that nothing may be decided by; ``problems`` has one line per fault."""
 
-    #: Everything that the key ever signed: whoever has the key may have back-dated what he signed.
-    COMPROMISED = "Compromised"
-    #: What the key signed at ``revoked_at`` or later, by the time under the signature.
-    AFTER = "After"
-
-
-class Custody(StrEnum):
-    """Where the private key is kept, as its owner declares it; from weak to strong."""
-
-    FILE = "file"
-    KMS = "kms"
-    HSM = "hsm"
-
-    def at_least(self, wanted: Custody) -> bool:
-        """Whether this place is as strong as ``wanted`` or stronger."""
-        order = tuple(Custody)
-        return order.index(self) >= order.index(wanted)
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("spec.trust: " + "; ".join(problems))
 
 
 @dataclass(frozen=True)
@@ -104,3 +80,102 @@ class Policy:
     def key(self, key_id: str) -> Key | None:
         """The key with exactly that id, or None."""
         return next((key for key in self.keys if key.id == key_id), None)
+
+
+def policy_of(spec: TrustSpec) -> Policy:
+    """The policy that a JILNetwork's ``spec.trust`` states.
+
+    Raises InvalidPolicy with every fault that the API server cannot see: a public key that is none, is of another
+    algorithm, is unsound, or stands there twice under different ids (one person would count as two).
+    """
+    problems: list[str] = []
+    keys: list[Key] = []
+    seen: dict[bytes, str] = {}
+    for entry in spec.keys:
+        try:
+            key = _key(entry)
+        except KeyFault as fault:
+            problems.append(f"keys[{entry.id}].publicKey: {fault}")
+            continue
+        other = seen.setdefault(key.spki, key.id)
+        if other != key.id:
+            problems.append(f"keys[{key.id}].publicKey: it is that of {other} too: one key has one id and one owner")
+        keys.append(key)
+    if problems:
+        raise InvalidPolicy(tuple(problems))
+    return Policy(
+        keys=tuple(keys),
+        tracks=tuple(
+            TrackRule(
+                track=rule.track,
+                signatures=rule.signatures,
+                approvals=rule.approvals,
+                custody=rule.custody,
+                max_age=None if rule.max_age_days is None else timedelta(days=rule.max_age_days),
+                provenance=rule.provenance,
+                repositories=rule.repositories,
+            )
+            for rule in spec.tracks
+        ),
+        repositories=spec.repositories,
+    )
+
+
+def policy_hash(policy: Policy) -> str:
+    """``sha256:`` and 64 hex digits: another policy, or other rules of decision, has another one.
+
+    The order of keys, roles, tracks and repositories does not matter, as it decides nothing.
+    """
+    value: dict[str, Any] = {
+        "decision": DECISION,
+        "keys": sorted((_hashed_key(key) for key in policy.keys), key=lambda key: str(key["id"])),
+        "tracks": sorted((_hashed_rule(rule) for rule in policy.tracks), key=lambda rule: str(rule["track"])),
+        "repositories": sorted(policy.repositories),
+    }
+    return "sha256:" + hashlib.sha256(canonical.encode(value)).hexdigest()
+
+
+def _key(entry: TrustKey) -> Key:
+    return Key(
+        id=entry.id,
+        algorithm=entry.algorithm,
+        spki=parse_public_key(entry.public_key, entry.algorithm),
+        owner=entry.owner,
+        roles=frozenset(entry.roles),
+        not_before=entry.not_before,
+        not_after=entry.not_after,
+        revoked_at=entry.revoked_at,
+        revocation=entry.revocation,
+        custody=entry.custody,
+    )
+
+
+def _hashed_key(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "algorithm": key.algorithm,
+        "spki": key.spki.hex(),
+        "owner": key.owner,
+        "roles": sorted(key.roles),
+        "notBefore": _moment(key.not_before),
+        "notAfter": _moment(key.not_after),
+        "revokedAt": _moment(key.revoked_at),
+        "revocation": key.revocation,
+        "custody": key.custody,
+    }
+
+
+def _hashed_rule(rule: TrackRule) -> dict[str, Any]:
+    return {
+        "track": rule.track,
+        "signatures": rule.signatures,
+        "approvals": rule.approvals,
+        "custody": rule.custody,
+        "maxAgeSeconds": None if rule.max_age is None else int(rule.max_age.total_seconds()),
+        "provenance": rule.provenance,
+        "repositories": sorted(rule.repositories),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()

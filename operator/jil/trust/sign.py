@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from jil.api.network import Track
 from jil.api.release import ReleaseSpec
+from jil.api.trust import Track
 from jil.trust import cosign, keys, provenance
 from jil.trust.evidence import SimpleSignature
 from jil.trust.formats import base64_strict, bundle, canonical, dsse, in_toto, statement

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jil.api.network import Track
+from jil.api.trust import Track
 from jil.trust.faults import FORMAT, Fault
-from jil.trust.policy import Key, Revocation, Role, TrackRule
+from jil.trust.policy import Custody, Key, Revocation, Role, TrackRule
 from jil.trust.verdict import RefusalReason
 
 #: How far the clock of a signer may be ahead of ours.
@@ -27,6 +27,8 @@ _ORDINARY = frozenset(
     }
 )
 _ORDER = tuple(RefusalReason)
+#: From weak to strong.
+_STRENGTH = (Custody.FILE, Custody.KMS, Custody.HSM)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def signature_until(key: Key, rule: TrackRule, signed_at: datetime | None, now: 
     """As `key_until`, and by the rule of the track. Raises Fault also with TooOld and WeakCustody."""
     until = key_until(key, signed_at, now)
     path = f"tracks[{rule.track}]"
-    if not key.custody.at_least(rule.custody):
+    if _STRENGTH.index(key.custody) < _STRENGTH.index(rule.custody):
         text = f"{key.id} is kept in {key.custody}, and {rule.track} asks for {rule.custody}"
         raise Fault(RefusalReason.WEAK_CUSTODY, f"{path}.custody", text)
     if rule.max_age is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from jil.api.network import Track
+from jil.api.trust import Track
 from jil.trust.decide import decide
 from jil.trust.evidence import Evidence
 from jil.trust.formats.release_manifest import digest_of

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from jil.api.network import Track
+from jil.api.trust import Track
 from jil.trust.formats.release_manifest import digest_of
 from jil.trust.policy import Custody, Revocation, Role
 from jil.trust.sign import sign_provenance

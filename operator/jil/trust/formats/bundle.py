@@ -36,7 +36,7 @@ def parse(data: bytes) -> Bundle:
         raise malformed("the bundle signs a blob (messageSignature), not an image: sign with `cosign sign`")
     required = frozenset({"mediaType", "verificationMaterial", "dsseEnvelope"})
     strict_json.only(obj, required=required, what="the bundle")
-    if obj["mediaType"] not in MEDIA_TYPES:
+    if strict_json.a_string(obj["mediaType"], "mediaType") not in MEDIA_TYPES:
         raise malformed(f"the bundle's mediaType is not {MEDIA_TYPE} or an earlier one")
     material = strict_json.an_object(obj["verificationMaterial"], "verificationMaterial")
     if "certificate" in material or "x509CertificateChain" in material:

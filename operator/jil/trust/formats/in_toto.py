@@ -1,4 +1,4 @@
-"""in-toto Statement v1, as cosign and builders sign it in DSSE envelopes."""
+"""in-toto Statement v1 (and v0.1), as cosign and builders sign it in DSSE envelopes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from jil.trust.formats import strict_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+#: cosign 3.1 signs with v1 and attests with v0.1; the fields that are read here are the same.
+STATEMENT_TYPES = frozenset({STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1"})
 STATEMENT_MAX = 512 * 1024
 SUBJECTS_MAX = 64
 
@@ -39,8 +41,8 @@ def parse(payload: bytes) -> InToto:
     obj = strict_json.parse_object(payload, what="the in-toto statement", limit=STATEMENT_MAX)
     required = frozenset({"_type", "subject", "predicateType"})
     strict_json.only(obj, required=required, optional=frozenset({"predicate"}), what="the in-toto statement")
-    if obj["_type"] != STATEMENT_TYPE:
-        raise malformed(f"the in-toto statement's _type is not {STATEMENT_TYPE}")
+    if strict_json.a_string(obj["_type"], "_type") not in STATEMENT_TYPES:
+        raise malformed(f"the in-toto statement's _type is not {STATEMENT_TYPE} (or v0.1)")
     subjects = strict_json.a_list(obj["subject"], "the statement's subject")
     if not 0 < len(subjects) <= SUBJECTS_MAX:
         raise malformed(f"the in-toto statement has {len(subjects)} subjects: 1 to {SUBJECTS_MAX} are allowed")

@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import Any
 
 from jil.api.fields import DNS_LABEL_PATTERN
-from jil.api.network import Track
+from jil.api.trust import KeyAlgorithm as Algorithm
+from jil.api.trust import Track
 from jil.trust import keys
 from jil.trust.faults import malformed
 from jil.trust.formats import canonical
-from jil.trust.policy import Algorithm
 
 PAYLOAD_MAX = 16 * 1024
 
