@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TESTBED := $(PYTHON) -m testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format
+.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format fuzz
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ golden: ## Write the golden files of the renderers (read the diff before you com
 
 unit cluster faults e2e: ## One layer of tests (faults FULL=1: every kill point)
 	@$(BIN)/python -m tests.stages --only $@
+
+fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
+	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)
 
 lock: ## Resolve the requirements anew, with hashes and without index addresses
 	@for f in operator node cli dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
