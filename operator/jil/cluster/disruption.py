@@ -15,16 +15,15 @@ import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from jil.api import kinds, labels
 from jil.cluster.clock import Clock
 from jil.cluster.errors import AlreadyExists, Conflict, NotFound
 from jil.cluster.gate_log import GateLog, line
-from jil.cluster.grant import Grant, TargetRef, _issue
+from jil.cluster.grant import Grant, _issue
 from jil.cluster.ledger import (
+    CLOSED_MAX,
     REASON_MAX,
     GrantEntry,
     Leadership,
@@ -34,57 +33,17 @@ from jil.cluster.ledger import (
     Outcome,
     Target,
 )
+from jil.cluster.request import Disruption, asked, changed, subject
 from jil.cluster.sealed import SealedLedgers
 from jil.cluster.stamps import StampClient, Stamps
 from jil.plan import chain
-from jil.plan.acts import VALIDATOR, Act, stops_a_validator
+from jil.plan.acts import stops_a_validator
 from jil.plan.quorum import DEFAULT_POLICY, QuorumPolicy, decide
 from jil.plan.verdict import Allow, Basis, Deny, DenyReason, Impossible
-from jil.plan.voting import NO_CONSENSUS_KEY, NetworkFacts, PodState, Subject
+from jil.plan.voting import NetworkFacts
 
 #: Compare-and-swaps lost in a row before the caller is told to come back.
 _ATTEMPTS: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Disruption:
-    """What is to be done to whom, and why.
-
-    ``node``: ``namespace/name`` of the JILNode. ``consensus_address``: from its record; NO_CONSENSUS_KEY when the
-    record says that no key was ever made; None when it is not known. ``pod``: the validator's pod as read live, when
-    ``target`` is it or its StatefulSet, and ``pod_uid`` its UID, None when there is none. ``target``: at the version
-    that the decision was made from.
-    """
-
-    act: Act
-    network: str
-    node: str
-    component: str
-    target: TargetRef
-    consensus_address: str | None
-    reason: str
-    pod: PodState = PodState.UNKNOWN
-    pod_uid: str | None = None
-    requested_by: str = "jil-operator"
-
-    def __post_init__(self) -> None:
-        name = self.node.rsplit("/", 1)[-1]
-        validator = {
-            kinds.STATEFUL_SET: labels.child_name(name, VALIDATOR),
-            kinds.POD: labels.pod_name(name, VALIDATOR),
-        }
-        if self.component != VALIDATOR and self.target.name == validator.get(self.target.kind):
-            raise ValueError(f"{self.target} is the validator of {self.node}, not its {self.component!r}")
-
-    @property
-    def holds(self) -> bool:
-        """Whether the grant stays open until the validator is back."""
-        return stops_a_validator(self.act, self.component) and self.consensus_address != NO_CONSENSUS_KEY
-
-    @property
-    def address(self) -> str | None:
-        """The consensus address, if there is one and it is known."""
-        return None if self.consensus_address == NO_CONSENSUS_KEY else self.consensus_address
 
 
 class TakeBack(StrEnum):
@@ -142,14 +101,50 @@ class Gate:
                 except (Conflict, AlreadyExists):
                     continue
                 return answer
-            return self._refuse(
-                disruption,
-                Deny(
-                    DenyReason.LEDGER_BUSY,
-                    f"the ledger of network {disruption.network} changed {_ATTEMPTS} times while it was being written",
-                    "the next try",
-                ),
-            )
+            return self._refuse(disruption, _busy(disruption.network))
+
+    async def request_free(
+        self, disruptions: Sequence[Disruption], facts: NetworkFacts, *, ledger_existed: bool
+    ) -> tuple[Grant, ...] | Deny | Impossible:
+        """Permission for several acts of one network that cost no consensus power: all of them, in one write of the
+        ledger, or none.
+
+        Raises ValueError for an act that could cost power, or for more of them than a ledger keeps: each must stand in
+        it when its act is carried out.
+        """
+        for one in disruptions:
+            if one.network != disruptions[0].network or stops_a_validator(one.act, one.component):
+                raise ValueError(f"{asked(one)} cannot be asked for together with others: it may cost consensus power")
+        if not 0 < len(disruptions) <= CLOSED_MAX:
+            raise ValueError(f"{len(disruptions)} acts at once: a ledger keeps the last {CLOSED_MAX}")
+        network = disruptions[0].network
+        async with self._locks[network]:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return await self._attempt_free(disruptions, facts, ledger_existed)
+                except (Conflict, AlreadyExists):
+                    continue
+            return self._refuse(disruptions[0], _busy(network))
+
+    async def _attempt_free(
+        self, disruptions: Sequence[Disruption], facts: NetworkFacts, ledger_existed: bool
+    ) -> tuple[Grant, ...] | Deny | Impossible:
+        """No look at the targets: what costs nothing is refused by its own preconditions when the target changed."""
+        stored = await self._ledgers.open(disruptions[0].network, existed=ledger_existed)
+        if isinstance(stored, Deny):
+            return self._refuse(disruptions[0], stored)
+        ledger, given = stored.ledger, list[tuple[Disruption, Allow, GrantEntry]]()
+        for one in disruptions:
+            verdict = self._decide(one, facts, ledger, None)
+            if not isinstance(verdict, Allow):
+                return self._refuse(one, verdict)
+            entry = self._entry(one, verdict, self._height(facts), None)
+            ledger = ledger.opened(entry, superseded=(), at=self._clock.now())
+            given.append((one, verdict, entry))
+        await self._store.write(stored, ledger)
+        for one, verdict, entry in given:
+            self._granted(one, verdict, entry)
+        return tuple(_issue(entry.id, one.act, one.target) for one, _, entry in given)
 
     async def _attempt(
         self, disruption: Disruption, facts: NetworkFacts, ledger_existed: bool
@@ -159,20 +154,13 @@ class Gate:
             return self._refuse(disruption, stored)
         ledger = stored.ledger
         known = ledger.find_open(disruption.target.uid, disruption.act)
-        verdict = decide(
-            _subject(disruption),
-            facts,
-            planned=ledger.planned(),
-            last_step=ledger.mark(known.id if known else None),
-            now_ms=self._now_ms(),
-            policy=self._policy,
-        )
+        verdict = self._decide(disruption, facts, ledger, known)
         height = self._height(facts)
         if not isinstance(verdict, Allow):
             await self._store.write(stored, _with_baseline(ledger, height))
             return self._refuse(disruption, verdict)
         if not await self._unchanged(disruption):
-            return self._refuse(disruption, _changed(disruption))
+            return self._refuse(disruption, changed(disruption))
         others: tuple[GrantEntry, ...] = ()
         if disruption.holds:
             others = tuple(one for one in ledger.open_of(disruption.node, disruption.address) if one is not known)
@@ -191,18 +179,10 @@ class Gate:
                 target = await self._stamps.put(entry, target)
             except (Conflict, NotFound):
                 # The grant stands without its act and without a Grant in anybody's hand; the next request finds it.
-                return self._refuse(disruption, _changed(disruption))
+                return self._refuse(disruption, changed(disruption))
         if entry != known:
-            self._log.granted(
-                disruption.network,
-                who=disruption.requested_by,
-                what=_asked(disruption),
-                why=disruption.reason,
-                verdict=verdict,
-                grant=entry.id,
-                reused=known is not None,
-                supersedes=[one.id for one in others],
-            )
+            superseded = [one.id for one in others]
+            self._granted(disruption, verdict, entry, reused=known is not None, supersedes=superseded)
         return _issue(entry.id, disruption.act, target)
 
     # -- giving back -------------------------------------------------------------------------------------------------
@@ -283,7 +263,7 @@ class Gate:
                 except (Conflict, AlreadyExists):
                     continue
                 return opened if isinstance(opened, Deny) else None
-        return Deny(DenyReason.LEDGER_BUSY, f"the ledger of network {network} kept changing", "the next try")
+        return _busy(network)
 
     async def rebuild(self, network: str, namespaces: Sequence[str]) -> tuple[GrantEntry, ...]:
         """Make a lost ledger anew from the stamps on the workloads in ``namespaces`` (all those of the network).
@@ -296,6 +276,38 @@ class Gate:
             return await self._ledgers.rebuild(network, namespaces)
 
     # -- parts of a request ------------------------------------------------------------------------------------------
+    def _decide(
+        self, disruption: Disruption, facts: NetworkFacts, ledger: Ledger, known: GrantEntry | None
+    ) -> Allow | Deny | Impossible:
+        return decide(
+            subject(disruption),
+            facts,
+            planned=ledger.planned(),
+            last_step=ledger.mark(known.id if known else None),
+            now_ms=self._now_ms(),
+            policy=self._policy,
+        )
+
+    def _granted(
+        self,
+        disruption: Disruption,
+        verdict: Allow,
+        entry: GrantEntry,
+        *,
+        reused: bool = False,
+        supersedes: Sequence[str] = (),
+    ) -> None:
+        self._log.granted(
+            disruption.network,
+            who=disruption.requested_by,
+            what=asked(disruption),
+            why=disruption.reason,
+            verdict=verdict,
+            grant=entry.id,
+            reused=reused,
+            supersedes=list(supersedes),
+        )
+
     async def _unchanged(self, disruption: Disruption) -> bool:
         """Whether the target is still the object, at the version, that the caller decided about."""
         target = disruption.target
@@ -347,24 +359,12 @@ class Gate:
         self._log.refused(
             disruption.network,
             who=disruption.requested_by,
-            what=_asked(disruption),
+            what=asked(disruption),
             why=disruption.reason,
             answer=answer,
             now_ms=self._now_ms(),
         )
         return answer
-
-
-def _subject(disruption: Disruption) -> Subject:
-    return Subject(disruption.node, disruption.act, disruption.component, disruption.consensus_address, disruption.pod)
-
-
-def _changed(disruption: Disruption) -> Deny:
-    return Deny(
-        DenyReason.TARGET_CHANGED,
-        f"{disruption.target} is no longer at version {disruption.target.resource_version} that was decided about",
-        "it is read again",
-    )
 
 
 def _with_baseline(ledger: Ledger, height: int | None) -> Ledger:
@@ -375,9 +375,10 @@ def _with_baseline(ledger: Ledger, height: int | None) -> Ledger:
     return ledger.stepped(step.grant, height)
 
 
-def _asked(disruption: Disruption) -> str:
-    return f"{disruption.act} {disruption.target} of JILNode {disruption.node}"
-
-
 def _what(entry: GrantEntry) -> str:
     return f"{entry.act} {entry.target.kind} {entry.target.namespace}/{entry.target.name} of JILNode {entry.node}"
+
+
+def _busy(network: str) -> Deny:
+    why = f"the ledger of network {network} changed {_ATTEMPTS} times while it was being written"
+    return Deny(DenyReason.LEDGER_BUSY, why, "the next try")

@@ -46,6 +46,7 @@ class EventReason(StrEnum):
     GRANTED = "Granted"
     DENIED = "Denied"
     DISRUPTED = "Disrupted"
+    ORPHANED = "Orphaned"
     RECONCILE_FAILED = "ReconcileFailed"
     WRITE_REFUSED = "WriteRefused"
 

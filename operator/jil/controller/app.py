@@ -117,9 +117,10 @@ async def run(settings: Settings) -> int:
             pod_ends=PodEnds(),
             system_namespace=settings.system_namespace,
             cluster_uid=cluster_uid,
+            orphan_grace=settings.orphan_grace,
             platform=Platform(settings.image_mirror, settings.image_pull_secrets, settings.priority_classes),
         )
-        networks = NetworkReconciler(deps)
+        networks, nodes = NetworkReconciler(deps), NodeReconciler(deps)
 
         async def on_lead(fencing: int) -> None:
             await networks.lead(fencing)
@@ -129,9 +130,9 @@ async def run(settings: Settings) -> int:
             {
                 kinds.JIL_NETWORK.kind: networks,
                 kinds.JIL_JURISDICTION.kind: JurisdictionReconciler(deps),
-                kinds.JIL_NODE.kind: NodeReconciler(deps),
+                kinds.JIL_NODE.kind: nodes,
             },
             routes.table(),
             on_lead=on_lead,
-            background=[health.run],
+            background=[health.run, lambda: nodes.orphans.search(runtime.queue.add)],
         )

@@ -37,6 +37,9 @@ class Deps:
     platform: Platform = field(default_factory=Platform)
     """What this cluster adds to every pod of a node."""
 
+    orphan_grace: float = 60.0
+    """Seconds for which children without a JILNode are left alone."""
+
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """The object as the watch has it, else read live, else None: a watch that lags is no proof that it is not there."""
         known = self.store.get(kind, namespace, name)

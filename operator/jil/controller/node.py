@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from jil.api import kinds, labels
@@ -17,10 +16,13 @@ from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
 from jil.controller import node_facts
 from jil.controller.deps import Deps
-from jil.controller.node_acts import ActSubject, NodeActs
+from jil.controller.node_acts import NodeActs
+from jil.controller.node_gate import ActSubject, side_by_side
 from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_record import with_release
+from jil.controller.node_removal import NodeRemoval
 from jil.controller.node_status import NodeStatusWriter
+from jil.controller.orphans import Orphans
 from jil.controller.permits import PermitFor, Permits
 from jil.controller.volumes import Volumes
 from jil.engine.queue import Key
@@ -38,8 +40,6 @@ POLL_SECONDS = 5.0
 """How soon a node that waits for something is looked at again; events usually come first."""
 RECHECK_SECONDS = 60.0
 """How often a node at rest is compared with its network's height: falling behind is no event of the API server."""
-APPLY_CONCURRENCY = 6
-"""Requests of one pass at the same time: a new node has forty children, and other nodes want the API server too."""
 
 
 class NodeReconciler:
@@ -50,6 +50,8 @@ class NodeReconciler:
         self._volumes = Volumes(deps)
         self._permits = Permits(deps)
         self._acts = NodeActs(deps)
+        self._removal = NodeRemoval(deps, self._acts)
+        self.orphans = Orphans(deps, self._acts, self._removal)
         self._status = NodeStatusWriter(deps)
         self._preparer = NodePreparer(deps)
 
@@ -58,7 +60,7 @@ class NodeReconciler:
         raw = self._deps.store.get(kinds.JIL_NODE, namespace, key.name)
         if raw is None:
             self._deps.health.forget((namespace, key.name))
-            return Result()
+            return await self.orphans(key)
         try:
             node = JILNode.parse(raw)
         except InvalidObject as error:
@@ -182,7 +184,7 @@ class NodeReconciler:
         if denial is None and plan.act is None:
             denial = await self._acts.drain(subject, volumes.only_on)
         if plan.done:
-            await self._acts.prune(subject, rendered)
+            await self._removal.prune(subject, rendered)
         record = await with_release(deps, record, ctx, goal, workloads)
         deps.health.watch((ctx.namespace, ctx.name))
         verdict = judge(
@@ -259,16 +261,7 @@ class NodeReconciler:
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
         """What workloads refer to, side by side; then the workloads, one after the other in their starting order."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
-        limit = asyncio.Semaphore(APPLY_CONCURRENCY)
-
-        async def one(intent: Object) -> None:
-            async with limit:
-                await self._apply_one(raw, intent)
-
-        # Not a TaskGroup: the work queue acts on the class of the error, which a group would wrap.
-        for outcome in await asyncio.gather(*(one(intent) for intent in supports), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await side_by_side([self._apply_one(raw, intent) for intent in supports])
         for intent in render_node.workloads(rendered):
             await self._apply_one(raw, intent)
 
@@ -304,7 +297,7 @@ class NodeReconciler:
         if denial is not None:
             await self._status.blocked(subject.raw, denial)
             return Result(requeue_after=POLL_SECONDS)
-        if plan.done and await self._acts.clear(subject):
+        if plan.done and await self._removal.clear(subject):
             await self._remove_finalizer(node)
             return Result()
         return Result(requeue_after=1.0)

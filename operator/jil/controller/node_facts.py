@@ -93,7 +93,7 @@ def workloads(deps: Deps, namespace: str, node: str, rendered: Iterable[Object])
     for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT):
         for live in deps.store.children(kind, namespace, node):
             if live["metadata"]["name"] not in seen:
-                found.append(_workload(live, live, 0, pods))
+                found.append(replace(_workload(live, live, 0, pods), wanted=False))
     return found
 
 

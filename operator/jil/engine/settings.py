@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     image_pull_secrets: tuple[str, ...] = Field(default=(), description="Pull secrets of nodes' pods, as a JSON list.")
     priority_classes: bool = Field(default=False, description="Set the chart's PriorityClasses on nodes' pods.")
 
+    orphan_grace: float = Field(
+        default=60.0, ge=0, description="Children whose JILNode is gone are left alone for this long."
+    )
+
     workers: int = Field(default=8, ge=1, le=256, description="Reconciles at the same time.")
     reconcile_timeout: float = Field(default=120.0, gt=0, description="A reconcile that takes longer is broken off.")
     resync: float = Field(default=600.0, gt=0, description="Every object is looked at about this often, spread evenly.")

@@ -3,6 +3,8 @@
 Start: database, cache, broker, validator, health, then the services once what they stand on is ready, then traffic.
 Stop: the reverse; each stage begins when the pods of the one before are gone. The validator's permission is asked for
 before anything else is touched: a node whose validator may not go stays whole.
+
+A step is one act, or the same act on many services: two hundred of them are stopped side by side, not one by one.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Workload:
     declared: int
     live_replicas: int | None  # spec.replicas of the live object; None when there is no object
     pods: tuple[PodView, ...] = ()
+    wanted: bool = True
+    """It is among the rendered objects; False for what is there and no longer declared."""
     current: bool = True
     """Its controller has seen the newest spec (status.observedGeneration)."""
 
@@ -91,15 +95,23 @@ class Act:
 
 @dataclass(frozen=True)
 class LifecyclePlan:
-    """``replicas`` per workload name for the renderer; ``act`` is the one disruptive step, ``waiting`` what for."""
+    """``replicas`` per workload name for the renderer; ``acts`` are the one step, ``waiting`` what for.
+
+    More than one act are of one kind and on services, which sign nothing: only such acts may be done side by side.
+    """
 
     replicas: Mapping[str, int] = field(default_factory=dict)
-    act: Act | None = None
+    acts: tuple[Act, ...] = ()
     needs_power_grant: bool = False
     """The goal ends with the validator gone: its grant is needed before the first act."""
     waiting: str | None = None
     done: bool = False
     """The goal is reached as far as workloads go."""
+
+    @property
+    def act(self) -> Act | None:
+        """The first act of the step, None when there is nothing to do."""
+        return self.acts[0] if self.acts else None
 
 
 def _stage(component: str) -> int:
@@ -121,46 +133,59 @@ def _running_replicas(workloads: Sequence[Workload]) -> dict[str, int]:
     return replicas
 
 
-def _lowering_act(workloads: Sequence[Workload]) -> Act | None:
-    """A service that has more pods than declared, by a changed spec or by somebody's hand."""
-    for workload in workloads:
-        if workload.is_service and (workload.live_replicas or 0) > workload.declared:
-            return Act(ActKind.SCALE_DOWN, workload.name, workload.kind, workload.component, replicas=workload.declared)
-    return None
+def _lowering_acts(workloads: Sequence[Workload]) -> tuple[Act, ...]:
+    """Services that have more pods than declared, by a changed spec or by somebody's hand."""
+    return tuple(
+        Act(ActKind.SCALE_DOWN, w.name, w.kind, w.component, replicas=w.declared)
+        for w in workloads
+        if w.is_service and (w.live_replicas or 0) > w.declared
+    )
 
 
-def _serving_act(workloads: Sequence[Workload], *, serving: bool) -> Act | None:
-    for workload in workloads:
-        if not workload.is_service:
-            continue
-        for pod in workload.pods:
-            if not pod.deleting and pod.serving != serving:
-                kind = ActKind.SERVING_ON if serving else ActKind.SERVING_OFF
-                return Act(kind, pod.name, "Pod", workload.component)
-    return None
+def _removing_acts(workloads: Sequence[Workload]) -> tuple[Act, ...]:
+    """Services that left the release, once nothing of them runs."""
+    return tuple(
+        Act(ActKind.DELETE_WORKLOAD, w.name, w.kind, w.component)
+        for w in workloads
+        if w.is_service and not w.wanted and w.live_replicas == 0 and not w.pods
+    )
+
+
+def _serving_acts(workloads: Sequence[Workload], *, serving: bool) -> tuple[Act, ...]:
+    kind = ActKind.SERVING_ON if serving else ActKind.SERVING_OFF
+    return tuple(
+        Act(kind, pod.name, "Pod", w.component)
+        for w in workloads
+        if w.is_service
+        for pod in w.pods
+        if not pod.deleting and pod.serving != serving
+    )
 
 
 def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
     replicas = {w.name: w.live_replicas or 0 for w in workloads}
     alive = [w for w in workloads if (w.live_replicas or 0) > 0 or w.pods or (delete and w.live_replicas is not None)]
     validator_up = any(w.component == Component.VALIDATOR for w in alive)
-    serving = _serving_act(workloads, serving=False)
+    serving = _serving_acts(workloads, serving=False)
     if serving:
         return LifecyclePlan(replicas, serving, needs_power_grant=validator_up, waiting="traffic to be taken off")
     if not alive:
         return LifecyclePlan(replicas, done=True)
     last = max(_stage(w.component) for w in alive)
     stage = [w for w in alive if _stage(w.component) == last]
-    for workload in stage:
-        if (workload.live_replicas or 0) > 0:
-            act = Act(ActKind.SCALE_DOWN, workload.name, workload.kind, workload.component)
-            return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{workload.name} to stop")
+    stops = tuple(Act(ActKind.SCALE_DOWN, w.name, w.kind, w.component) for w in stage if (w.live_replicas or 0) > 0)
+    if stops:
+        return LifecyclePlan(replicas, stops, needs_power_grant=validator_up, waiting=f"{_names(stops)} to stop")
     leaving = sorted(pod.name for w in stage for pod in w.pods)
     if leaving:
         return LifecyclePlan(replicas, needs_power_grant=validator_up, waiting="pods to end: " + ", ".join(leaving[:5]))
-    gone = stage[0]
-    act = Act(ActKind.DELETE_WORKLOAD, gone.name, gone.kind, gone.component)
-    return LifecyclePlan(replicas, act, needs_power_grant=validator_up, waiting=f"{gone.name} to be removed")
+    gone = tuple(Act(ActKind.DELETE_WORKLOAD, w.name, w.kind, w.component) for w in stage)
+    return LifecyclePlan(replicas, gone, needs_power_grant=validator_up, waiting=f"{_names(gone)} to be removed")
+
+
+def _names(acts: Sequence[Act]) -> str:
+    more = f" and {len(acts) - 3} more" if len(acts) > 3 else ""
+    return ", ".join(act.target for act in acts[:3]) + more
 
 
 def plan_lifecycle(goal: Goal, workloads: Sequence[Workload]) -> LifecyclePlan:
@@ -168,7 +193,9 @@ def plan_lifecycle(goal: Goal, workloads: Sequence[Workload]) -> LifecyclePlan:
     if goal in (Goal.STOPPED, Goal.DELETED):
         return _stop(workloads, delete=goal is Goal.DELETED)
     replicas = _running_replicas(workloads)
-    act = _lowering_act(workloads) or _serving_act(workloads, serving=goal is Goal.RUNNING)
+    acts = (
+        _lowering_acts(workloads) or _removing_acts(workloads) or _serving_acts(workloads, serving=goal is Goal.RUNNING)
+    )
     not_ready = sorted(w.component for w in workloads if w.declared > 0 and not w.ready)
     waiting = "not ready yet: " + ", ".join(not_ready[:8]) if not_ready else None
-    return LifecyclePlan(replicas, act, waiting=waiting, done=not not_ready and act is None)
+    return LifecyclePlan(replicas, acts, waiting=waiting, done=not not_ready and not acts)

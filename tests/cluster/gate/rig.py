@@ -14,10 +14,11 @@ from jil.cluster.access import Credentials, from_kubeconfig
 from jil.cluster.client import KubeClient
 from jil.cluster.clock import SystemClock
 from jil.cluster.connection import Connection
-from jil.cluster.disruption import Disruption, Gate
+from jil.cluster.disruption import Gate
 from jil.cluster.errors import NotFound
 from jil.cluster.grant import Grant, TargetRef
 from jil.cluster.ledger import Leadership, Ledger, LedgerStore
+from jil.cluster.request import Disruption
 from jil.plan.acts import VALIDATOR, Act
 from jil.plan.chain import ChainReading, Commit
 from jil.plan.quorum import DEFAULT_POLICY

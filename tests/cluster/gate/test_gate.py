@@ -9,10 +9,11 @@ import pytest
 from jil.api import kinds, labels
 from jil.cluster.client import KubeClient
 from jil.cluster.clock import SystemClock
-from jil.cluster.disruption import Disruption, Gate, TakeBack
+from jil.cluster.disruption import Gate, TakeBack
 from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.grant import Grant
 from jil.cluster.ledger import CLOSED_MAX, REASON_MAX, FencedError, Leadership, LedgerStore, Outcome
+from jil.cluster.request import Disruption
 from jil.cluster.stamps import STAMP, StampClient, read_stamp
 from jil.plan.acts import VALIDATOR, Act
 from jil.plan.verdict import Deny, DenyReason, Impossible

@@ -9,9 +9,10 @@ import pytest
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
-from jil.cluster.disruption import Disruption, Gate
+from jil.cluster.disruption import Gate
 from jil.cluster.grant import Grant
 from jil.cluster.ledger import Leadership
+from jil.cluster.request import Disruption
 from jil.plan.acts import VALIDATOR, Act
 from jil.plan.chain import ChainReading, Commit
 from jil.plan.quorum import DEFAULT_POLICY

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jil.api import kinds, labels
-from jil.cluster.disruption import Disruption
 from jil.cluster.errors import Conflict
 from jil.cluster.ledger import CLOSED_MAX, Outcome
+from jil.cluster.request import Disruption
 from jil.cluster.stamps import read_stamp
 from jil.plan.acts import Act
 from jil.plan.verdict import DenyReason, Impossible, ImpossibleReason

@@ -75,17 +75,17 @@ def _stop_sequence(goal: Goal) -> list[str]:
         if plan.done:
             return done
         assert plan.act is not None
-        act = plan.act
-        done.append(f"{act.kind}:{act.target}")
-        if act.kind is ActKind.SERVING_OFF:
+        done += [f"{act.kind}:{act.target}" for act in plan.acts]
+        targets = {act.target for act in plan.acts}
+        if plan.act.kind is ActKind.SERVING_OFF:
             workloads = [
-                replace(w, pods=tuple(replace(p, serving=False) if p.name == act.target else p for p in w.pods))
+                replace(w, pods=tuple(replace(p, serving=False) if p.name in targets else p for p in w.pods))
                 for w in workloads
             ]
-        elif act.kind is ActKind.SCALE_DOWN:
-            workloads = [replace(w, live_replicas=0, pods=()) if w.name == act.target else w for w in workloads]
-        elif act.kind is ActKind.DELETE_WORKLOAD:
-            workloads = [replace(w, live_replicas=None) if w.name == act.target else w for w in workloads]
+        elif plan.act.kind is ActKind.SCALE_DOWN:
+            workloads = [replace(w, live_replicas=0, pods=()) if w.name in targets else w for w in workloads]
+        elif plan.act.kind is ActKind.DELETE_WORKLOAD:
+            workloads = [replace(w, live_replicas=None) if w.name in targets else w for w in workloads]
     raise AssertionError(f"never done: {done}")
 
 
@@ -172,3 +172,41 @@ def test_a_lowered_count_is_an_act_of_its_own_and_no_apply() -> None:
     assert plan.replicas["n-rates"] == 3
     assert plan.act is not None
     assert (plan.act.kind, plan.act.target, plan.act.replicas) == (ActKind.SCALE_DOWN, "n-rates", 1)
+
+
+@pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.DELETED])
+def test_i2_only_acts_of_one_kind_on_services_are_done_side_by_side(goal: Goal) -> None:
+    workloads = [*node(), *(workload(f"svc-{n}") for n in range(200))]
+    steps = 0
+    for _ in range(40):
+        plan = plan_lifecycle(goal, workloads)
+        if plan.done:
+            break
+        steps += 1
+        if len(plan.acts) > 1:
+            assert len({act.kind for act in plan.acts}) == 1
+            assert all(act.component not in (*INFRA, "health") for act in plan.acts)
+        targets = {act.target for act in plan.acts}
+        deleted = plan.act is not None and plan.act.kind is ActKind.DELETE_WORKLOAD
+        workloads = [
+            replace(w, live_replicas=None if deleted else 0, pods=()) if w.name in targets else w for w in workloads
+        ]
+        workloads = [
+            replace(w, pods=tuple(replace(p, serving=p.serving and p.name not in targets) for p in w.pods))
+            for w in workloads
+        ]
+    assert plan.done
+    assert steps < 20, "two hundred services take no more steps than two"
+
+
+def test_a_service_that_left_the_release_is_removed_once_nothing_of_it_runs() -> None:
+    gone = replace(workload("old", 0, declared=0), wanted=False)
+    plan = plan_lifecycle(Goal.RUNNING, [*node(), gone])
+    assert [(act.kind, act.target) for act in plan.acts] == [(ActKind.DELETE_WORKLOAD, "n-old")]
+    still = replace(gone, pods=(pod("old", deleting=True, serving=False),))
+    assert plan_lifecycle(Goal.RUNNING, [*node(), still]).acts == ()
+
+
+def test_a_service_that_an_override_sets_to_zero_is_not_removed() -> None:
+    workloads = [*node(), workload("idle", 0, declared=0)]
+    assert plan_lifecycle(Goal.RUNNING, workloads).acts == ()

@@ -1,0 +1,158 @@
+"""Children whose JILNode is gone: its finalizer was taken off by hand, or a backup brought them back without it.
+
+They are taken down as a deletion would have done it, in order and under grants where power is at stake; volumes, keys,
+record and the p2p Service stay. Not at once: whoever lost a JILNode by mistake has a while to apply it again, and the
+API server itself is asked whether it is really gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from jil.api import kinds, labels
+from jil.api.network import JILNetwork
+from jil.api.objects import InvalidObject
+from jil.api.record import JILNodeRecord
+from jil.cluster.client import Manifest
+from jil.cluster.errors import NotFound
+from jil.cluster.events import EventReason
+from jil.controller import node_facts
+from jil.controller.deps import Deps
+from jil.controller.node_acts import NodeActs
+from jil.controller.node_audit import audit
+from jil.controller.node_gate import ActSubject
+from jil.controller.node_removal import CLEARED, NodeRemoval
+from jil.engine.queue import Key
+from jil.engine.runtime import Result
+from jil.plan.lifecycle import Goal, plan_lifecycle
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 60.0
+"""How often the store is searched for children without a node: after a restart nobody tells of them."""
+POLL_SECONDS: Final = 5.0
+
+_WORKLOADS: Final = (kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.POD)
+
+
+class Orphans:
+    """The children of one JILNode that does not exist, and the search for such nodes."""
+
+    def __init__(self, deps: Deps, acts: NodeActs, removal: NodeRemoval) -> None:
+        self._deps = deps
+        self._acts = acts
+        self._removal = removal
+        self._since: dict[Key, float] = {}
+        self._told: set[Key] = set()
+
+    async def __call__(self, key: Key) -> Result:
+        """One step of taking down what ``key``, a JILNode that the store does not have, left behind."""
+        namespace = key.namespace or ""
+        children = list(self._left(namespace, key.name))
+        if not children or not self._alive(namespace):
+            self._since.pop(key, None)
+            if key in self._told:
+                self._told.discard(key)
+                kept = "its JILNode is gone; volumes, keys, record and p2p Service are kept"
+                audit("orphans.removed", node=f"{namespace}/{key.name}", why=kept)
+            return Result()
+        grace, now = self._deps.orphan_grace, self._deps.clock.monotonic()
+        waited = now - self._since.setdefault(key, now)
+        if waited < grace:
+            return Result(requeue_after=grace - waited)
+        try:
+            self._deps.store.put(kinds.JIL_NODE, await self._deps.client.get(kinds.JIL_NODE, key.name, namespace))
+            return Result(requeue_after=0.0)
+        except NotFound:
+            pass
+        subject = self._subject(namespace, key.name, children)
+        if key not in self._told:
+            self._told.add(key)
+            self._tell(subject, children)
+        workloads = node_facts.workloads(self._deps, namespace, key.name, [])
+        plan = plan_lifecycle(Goal.DELETED, workloads)
+        if await self._acts.perform(subject, plan) is not None:
+            return Result(requeue_after=POLL_SECONDS)  # the refusal has its Event and its audit line
+        if plan.done:
+            await self._removal.clear(subject)
+        return Result(requeue_after=1.0)
+
+    def _tell(self, subject: ActSubject, children: list[Manifest]) -> None:
+        note = (
+            f"JILNode {subject.node} does not exist, but {len(children)} of its children do: they are taken down in order,"
+            " volumes and keys stay. To keep the node, apply its JILNode again"
+        )
+        self._deps.events.warning(subject.raw, EventReason.ORPHANED, note, action="TakeDown")
+        audit("orphans.found", node=subject.node, children=len(children), why="its JILNode is gone")
+
+    def _alive(self, namespace: str) -> bool:
+        """A namespace that goes away is emptied by its own controller."""
+        space = self._deps.store.get(kinds.NAMESPACE, None, namespace)
+        return space is not None and not space["metadata"].get("deletionTimestamp")
+
+    def _left(self, namespace: str, name: str) -> Iterator[Manifest]:
+        kept = labels.p2p_service(name)
+        for kind in (*_WORKLOADS, *CLEARED):
+            for child in self._deps.store.children(kind, namespace, name):
+                if child["metadata"]["name"] != kept:
+                    yield child
+
+    def _subject(self, namespace: str, name: str, children: list[Manifest]) -> ActSubject:
+        """The node as far as it is still known: by its record, else by the labels of its children."""
+        record = self._record(namespace, name)
+        named = next((c["metadata"]["labels"][labels.NETWORK] for c in children if _network(c)), None)
+        network = node_facts.network_of(self._deps, record) or self._network(named)
+        told = next(iter(self._deps.store.list(kinds.JIL_JURISDICTION, namespace)), None)
+        raw = told or self._deps.store.get(kinds.NAMESPACE, None, namespace) or {}
+        return ActSubject(raw, namespace, name, record.spec.network if record else named, network, record)
+
+    def _record(self, namespace: str, name: str) -> JILNodeRecord | None:
+        """The record whose owner it was; or, if another JILNode of the namespace has taken it over, the one that let
+        this validator's pod start: its key is in there."""
+        pod = self._deps.store.get(kinds.POD, namespace, labels.pod_name(name, labels.Component.VALIDATOR))
+        uid = pod["metadata"]["uid"] if pod else None
+        found = None
+        for raw in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace):
+            record = JILNodeRecord.parse(raw)
+            if (record.spec.owner.namespace, record.spec.owner.name) == (namespace, name):
+                return record
+            if uid is not None and record.spec.permit is not None and record.spec.permit.pod_uid == uid:
+                found = record
+        return found
+
+    def _network(self, name: str | None) -> JILNetwork | None:
+        raw = self._deps.store.get(kinds.JIL_NETWORK, None, name) if name else None
+        try:
+            return JILNetwork.parse(raw) if raw else None
+        except InvalidObject:
+            return None
+
+    # -- the search --------------------------------------------------------------------------------------------------
+    async def search(self, look: Callable[[Key], None]) -> None:
+        """For ever: every node that children name and that is not there is handed to ``look``."""
+        while True:
+            for key in sorted(self.nodes_gone(), key=str):
+                look(key)
+            await asyncio.sleep(min(LOOK_SECONDS, max(1.0, self._deps.orphan_grace)))
+
+    def nodes_gone(self) -> set[Key]:
+        """The JILNodes that children name and the store does not have."""
+        store = self._deps.store
+        gone: set[Key] = set()
+        for kind in (*_WORKLOADS, *CLEARED):
+            for child in store.list(kind):
+                meta = child["metadata"]
+                node = (meta.get("labels") or {}).get(labels.NODE)
+                if node is None or meta["name"] == labels.p2p_service(node):
+                    continue
+                if store.get(kinds.JIL_NODE, meta.get("namespace"), node) is None:
+                    gone.add(Key(kinds.JIL_NODE.kind, meta.get("namespace"), node))
+        return gone
+
+
+def _network(child: Manifest) -> str | None:
+    found: str | None = (child["metadata"].get("labels") or {}).get(labels.NETWORK)
+    return found

@@ -1,0 +1,119 @@
+"""A JILNode that lost its finalizer by force leaves children behind: they are taken down in order, under grants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.apiclient import ApiError
+from testbed.controlplane import ControlPlane
+from tests import audit
+from tests.sim.world import JIL, SYSTEM, World
+
+CORE = "/api/v1/namespaces"
+APPS = "/apis/apps/v1/namespaces"
+MERGE = "application/merge-patch+json"
+GRACE = 6.0
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world whose operator leaves orphans alone for a few seconds only, and whose Lease is soon free again."""
+    env = {"JIL_LEASE_DURATION": "4", "JIL_LEASE_RENEW_DEADLINE": "2.5", "JIL_LEASE_RETRY": "0.5"}
+    logs: Path = tmp_path_factory.mktemp("orphans")
+    with ControlPlane() as plane, World(plane, logs, {**env, "JIL_ORPHAN_GRACE": str(GRACE)}) as made:
+        made.release("r1")
+        made.operator()
+        yield made
+
+
+def _home(world: World, number: int, *, allow_halt: bool = True) -> tuple[str, str]:
+    namespace, node_id = f"jil-orphan-{number}", f"CH-ORP-{number:02d}"
+    member = {"nodeId": node_id, "zone": "CH/FINMA", "founder": True, "namespace": namespace}
+    world.network(f"orphan-{number}", [member], allow_halt=allow_halt)
+    world.jurisdiction(namespace, f"orphan-{number}")
+    world.node(namespace, node_id.lower(), node_id)
+    world.until_ready(namespace, node_id.lower())
+    return namespace, node_id.lower()
+
+
+def _lose(world: World, namespace: str, name: str) -> None:
+    """The finalizer is taken off by hand while no operator runs, as people do who want a deletion to end."""
+    for process in world.operators:
+        world.kill(process)
+    path = f"{JIL}/namespaces/{namespace}/jilnodes/{name}"
+    world.api.delete(path)
+    world.api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE)
+    with pytest.raises(ApiError):
+        world.api.get(path)
+
+
+def _pods(world: World, namespace: str) -> set[str]:
+    return {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{namespace}/pods")["items"]}
+
+
+def test_i2_i4_ac_41_orphans_go_in_order_under_grants_and_data_keys_and_record_stay(short: World) -> None:
+    namespace, name = _home(short, 1)
+    keys = short.api.get(f"{CORE}/{SYSTEM}/secrets/{name}-validator-key")["data"]
+    record = short.record(name)["spec"]
+    since = short.plane.audit_position()
+    _lose(short, namespace, name)
+    short.operator()
+    short.until(
+        lambda: (
+            not any(
+                short.api.get(f"{APPS}/{namespace}/{plural}")["items"] for plural in ("statefulsets", "deployments")
+            )
+        ),
+        "the orphans to be taken down",
+        90,
+    )
+    short.until(lambda: not _pods(short, namespace), "no pod to be left")
+    services = f"{CORE}/{namespace}/services"
+    short.until(
+        lambda: [s["metadata"]["name"] for s in short.api.get(services)["items"]] == [f"{name}-p2p"],
+        "everything but the address that peers know to be cleared",
+    )
+    audit.check(short.plane.audit_entries(since), user="admin").assert_clean(at_least=12)
+    assert len(short.api.get(f"{CORE}/{namespace}/persistentvolumeclaims")["items"]) == 4
+    assert short.api.get(f"{CORE}/{SYSTEM}/secrets/{name}-validator-key")["data"] == keys
+    after = short.record(name)["spec"]
+    assert {key: after[key] for key in ("keys", "volumes", "bootstrapped")} == {
+        key: record[key] for key in ("keys", "volumes", "bootstrapped")
+    }
+    assert "orphans.removed" in short.log(len(short.operators) - 1)
+    short.node(namespace, name, name.upper())
+    short.until_ready(namespace, name)
+    assert short.record(name)["spec"]["permit"]["mode"] == "require", "it goes on with its own sign state"
+
+
+def test_a_node_that_is_applied_again_in_time_keeps_every_pod(short: World) -> None:
+    namespace, name = _home(short, 2)
+    pods = _pods(short, namespace)
+    _lose(short, namespace, name)
+    short.operator()
+    short.node(namespace, name, name.upper())
+    short.until_ready(namespace, name)
+    short.until(
+        lambda: (
+            short.api.get(f"{APPS}/{namespace}/statefulsets/{name}-database")["metadata"]["labels"]["jil.io/node-uid"]
+            == short.get_node(namespace, name)["metadata"]["uid"]
+        ),
+        "the children to bear the new UID",
+    )
+    assert _pods(short, namespace) == pods
+
+
+def test_i2_an_orphaned_validator_that_its_network_cannot_lose_goes_on(short: World) -> None:
+    namespace, name = _home(short, 3, allow_halt=False)
+    pods = _pods(short, namespace)
+    _lose(short, namespace, name)
+    short.operator()
+    short.until(
+        lambda: "disruption.impossible" in short.log(len(short.operators) - 1),
+        "the gate to refuse, with its reason",
+        60,
+    )
+    assert _pods(short, namespace) == pods, "a node whose validator may not go stays whole"
