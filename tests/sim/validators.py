@@ -95,11 +95,13 @@ class SimValidators:
             running = self._running.pop(uid, None)
             if running is None:
                 return
-            running.chain.advance(self._clock())
+            # One moment for both: a block made in between would be signed and not be in the sign state.
+            now = self._clock()
+            running.chain.advance(now)
             process = running.chain.processes.get(uid)
             if process is not None:
                 self.sign_states[running.volume] = process.signed
-            running.chain.stop(uid, self._clock())
+            running.chain.stop(uid, now)
 
     # -- for health endpoints and tests ------------------------------------------------------------------------------
     def view(self, namespace: str, node: str) -> tuple[str, View] | None:
