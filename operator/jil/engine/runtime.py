@@ -107,7 +107,8 @@ class Runtime:
         self._sweeper = Sweeper(self.client, self.store, self._watches, self.metrics, grace=settings.sweep_grace)
         self._watchdog = Watchdog(
             clock=self.clock,
-            last_seen=lambda: self.elector.last_seen,
+            # Before the watch has begun nothing can come back by it, and no restart would mend that.
+            last_seen=lambda: self.elector.last_seen if self._watch.started else None,
             heartbeat_limit=settings.heartbeat_limit,
             lag_limit=settings.loop_lag_limit,
             deaf_kinds=self._sweeper.deaf_kinds,
@@ -172,7 +173,6 @@ class Runtime:
         self._term = term
         restore = self._catch_signals()
         await self.server.start()
-        self._watch.start()
         tasks = {
             asyncio.create_task(work, name=name)
             for name, work in {
@@ -193,8 +193,6 @@ class Runtime:
     async def _until_end(self, tasks: set[asyncio.Task[None]]) -> int:
         stopped = asyncio.create_task(self._stop.wait())
         ended = self._watch.ended
-        if ended is None:
-            raise RuntimeError("the watch was not started")
         awaited: set[asyncio.Future[Any]] = {stopped, ended, *tasks}
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -290,8 +288,10 @@ class Runtime:
         self._filled = self.clock.monotonic()
 
     async def _sweep_forever(self) -> None:
+        # Before the watch: a kind whose CRD is missing is waited for here, Kopf would never hear of it.
         await self._fill()
         log.info("the store is full")
+        self._watch.start()
         for pause in _EARLY_SWEEPS:
             await asyncio.sleep(min(pause, self.settings.sweep))
             await self._sweeper.sweep(judge=False)

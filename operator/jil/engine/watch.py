@@ -56,19 +56,27 @@ class WatchSpec:
 
 
 class KopfWatch:
-    """Watches ``specs`` from ``start`` to ``stop``. ``deliver`` is called in the loop that called ``start``."""
+    """Watches ``specs`` from ``start`` to ``stop``; made in the event loop in which ``deliver`` is called."""
 
     def __init__(self, specs: Sequence[WatchSpec], access: Access, deliver: Deliver) -> None:
         self._access = access
         self._deliver = deliver
         self._scopes = _by_scope(specs)
         self._threads: list[_KopfThread] = []
-        self.ended: asyncio.Future[str] | None = None
+        #: Why Kopf has ended although nobody asked it to.
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @property
+    def started(self) -> bool:
+        """Whether there is anything that could hear."""
+        return bool(self._threads)
 
     def start(self) -> None:
-        """Start one Kopf per scope (all namespaces, or one)."""
+        """Start one Kopf per scope (all namespaces, or one). Every kind must be served by then.
+
+        Kopf looks once, at its start, at what the API server serves: a kind whose CRD comes later is never watched.
+        """
         loop = asyncio.get_running_loop()
-        self.ended = loop.create_future()
         for namespace, specs in self._scopes.items():
             registry = _registry(specs, self._access, _Handover(loop, self._deliver))
             thread = _KopfThread(namespace, registry, _settings(specs), on_end=_Handover(loop, self._on_end))
@@ -76,8 +84,8 @@ class KopfWatch:
             thread.start()
 
     def alive(self) -> bool:
-        """Whether every Kopf is running."""
-        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        """Whether every Kopf that was started is running."""
+        return all(thread.is_alive() for thread in self._threads)
 
     async def stop(self) -> None:
         """Ask every Kopf to end and wait a little; what does not end is left to the end of the process."""
@@ -91,7 +99,7 @@ class KopfWatch:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _on_end(self, why: str) -> None:
-        if self.ended is not None and not self.ended.done():
+        if not self.ended.done():
             self.ended.set_result(why)
 
 
