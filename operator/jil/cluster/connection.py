@@ -171,6 +171,11 @@ class Connection:
             ) as response:
                 content = await response.read()
                 code, retry_after = response.status, _seconds(response.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorCertificateError as error:
+            if fresh or self.credentials.access.ca_file is None:
+                raise ServerUnavailable(method, path, reason="WrongCertificate", message=_told(error)) from error
+            # Nothing was sent; the CA file may have been replaced since we read it.
+            return await self._send(method, path, query, headers, payload=payload, seconds=seconds, fresh=True)
         except TimeoutError as error:
             raise ServerUnavailable(method, path, reason="Timeout", message=f"no answer in {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:

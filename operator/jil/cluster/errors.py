@@ -62,6 +62,12 @@ class Invalid(ApiError):
     remedy = "correct the field that is named; an immutable field needs a new object"
 
 
+class NotInSchema(Invalid):
+    """A field that we send is not in the schema that is installed."""
+
+    remedy = "the CRDs are older than the operator: apply those of its version (helm upgrade jil-operator)"
+
+
 class Forbidden(ApiError):
     """401 or 403: credentials, RBAC or an admission policy say no."""
 
@@ -162,7 +168,7 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
     if code == 422 and (_PATCH_DOES_NOT_FIT in message or _OTHER_UID in message):
         type_: type[ApiError] = Conflict
     elif code == 500 and _NOT_IN_SCHEMA in message:
-        type_ = Invalid
+        type_ = NotInSchema
     else:
         type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
     return type_(method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after)

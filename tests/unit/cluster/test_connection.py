@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from jil.cluster.errors import (
 )
 from jil.cluster.grant import TargetRef, _issue
 from jil.plan.acts import Act
+from testbed.certificates import Authority
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "y"}}
@@ -350,3 +352,29 @@ async def test_every_request_is_counted_with_its_answer() -> None:
         with pytest.raises(NotFound):
             await client.get(kinds.CONFIG_MAP, "x", "y")
     assert seen == [("GET", 200, True), ("GET", 404, True)]
+
+
+async def test_a_replaced_ca_file_is_read_again_when_the_server_shows_another_certificate(tmp_path: Path) -> None:
+    first, second = Authority(tmp_path / "first", "first"), Authority(tmp_path / "second", "second")
+    shown = first.server("server", ["IP:127.0.0.1"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(shown.certificate, shown.key)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(second.pair.certificate.read_bytes())
+    server = Server()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    connection = Connection(Credentials(Access(f"https://127.0.0.1:{runner.addresses[0][1]}", ca_file=file)))
+    client = KubeClient(connection, fence=lambda: None)
+    try:
+        with pytest.raises(ServerUnavailable, match="WrongCertificate"):
+            await client.create(kinds.CONFIG_MAP, CONFIG_MAP)
+        file.write_bytes(first.pair.certificate.read_bytes())
+        await client.create(kinds.CONFIG_MAP, CONFIG_MAP)
+        assert len(server.requests) == 1
+    finally:
+        await connection.close()
+        await runner.cleanup()
