@@ -17,8 +17,8 @@ demo: venv ## Set everything up and bring up one whole JIL node on kind, with a 
 env: ## Print the shell lines that reach the demo's cluster: eval $$(make -s env)
 	@$(TESTBED) env
 
-down: ## Remove what `make demo` made (images and binaries stay cached)
-	@$(PYTHON) -m testbed.demo_down
+down: ## Remove what `make demo` made (CONTEXT=: only there); images and binaries stay cached
+	@$(PYTHON) -m testbed.demo_down $(if $(CONTEXT),--context $(CONTEXT))
 
 test: venv ## Set everything up and run every check and test; prints stage times and tests per layer
 	@$(BIN)/python -m tests.stages

@@ -24,6 +24,7 @@ KUBERNETES = "v1.36.3"
 
 KUBEBOX_SOURCE = Path(__file__).with_name("kubebox")
 PAUSE_SOURCE = Path(__file__).with_name("nodeimage") / "pause"
+HTPASSWD_SOURCE = Path(__file__).with_name("htpasswd")
 KUBEBOX_NAMES = (
     "etcd",
     "kube-apiserver",
@@ -108,14 +109,24 @@ def component(name: str) -> Path:
 
 def pause() -> Path:
     """Path of the pause program, the one that holds a pod's namespaces."""
-    program = paths.built() / f"pause-{fingerprint.of_text(fingerprint.of_tree(PAUSE_SOURCE), _target())}" / "pause"
+    return _own("pause", PAUSE_SOURCE)
+
+
+def htpasswd() -> Path:
+    """Path of the program that makes the registry's password file."""
+    return _own("htpasswd", HTPASSWD_SOURCE)
+
+
+def _own(name: str, source: Path) -> Path:
+    """A small program of ours; built when the cache does not have it."""
+    program = paths.built() / f"{name}-{fingerprint.of_text(fingerprint.of_tree(source), _target())}" / name
     if not program.exists():
         with exclusive("build"):
             if not program.exists():
-                with paths.FreshFolder(program.parent) as folder, stage("building pause"):
-                    command: list[str | Path] = [toolchain.go(), "build", "-trimpath", "-ldflags", "-s -w"]
-                    command += ["-o", folder / "pause", "."]
-                    run(command, timeout_s=_BUILD_DEADLINE_S, env=_environment(), cwd=PAUSE_SOURCE)
+                with paths.FreshFolder(program.parent) as folder, stage(f"building {name}"):
+                    command: list[str | Path] = [toolchain.go(), "build", "-mod=readonly", "-trimpath"]
+                    command += ["-ldflags", "-s -w", "-o", folder / name, "."]
+                    run(command, timeout_s=_BUILD_DEADLINE_S, env=_environment(), cwd=source)
     return program
 
 
@@ -124,6 +135,7 @@ def all_programs() -> dict[str, Path]:
     programs = {"kubebox": kubebox()}
     programs |= {name: component(name) for name in KUBEBOX_NAMES}
     programs |= {entry.name: tool(entry.name) for entry in TOOLS}
+    programs |= {"pause": pause(), "htpasswd": htpasswd()}
     return programs
 
 

@@ -25,6 +25,7 @@ from testbed.certificates import Authority, KeyPair, signing_key
 from testbed.errors import BedError
 from testbed.ports import LOOPBACK, free_ports, require_free
 from testbed.processes import end, spawn_bound, tail, wait_until
+from testbed.progress import say
 
 APISERVER = "kube-apiserver"
 CONTROLLERS = "kube-controller-manager"
@@ -35,7 +36,7 @@ _START_DEADLINE_S = 60.0
 
 
 class ControlPlane:
-    """One control plane. ``with ControlPlane() as cp:`` or start() and stop().
+    """One control plane. ``with ControlPlane() as cp:`` or start() and stop(). With ``keep`` its files stay for a look.
 
     url: ``https://127.0.0.1:port``, the same over restarts. kubeconfig: file of a cluster admin. audit_log: JSON
     lines of the API server. admin: ApiClient as that admin. folder: everything it wrote; gone after stop().
@@ -48,9 +49,11 @@ class ControlPlane:
         service_cidr: str = "10.96.0.0/16",
         apiserver_flags: Sequence[str] = (),
         controller_flags: Sequence[str] = (),
+        keep: bool = False,
     ) -> None:
         self.service_cidr = service_cidr
         self._scheduler = scheduler
+        self._keep = keep
         self._flags: dict[str, list[str]] = {APISERVER: list(apiserver_flags), CONTROLLERS: list(controller_flags)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -74,13 +77,18 @@ class ControlPlane:
             raise
 
     def stop(self) -> None:
-        """End every process and remove the data. Idempotent."""
+        """End every process and remove the data (or say where it is kept). Idempotent."""
         for name in (SCHEDULER, CONTROLLERS, APISERVER, ETCD):
             child = self._children.pop(name, None)
             if child:
                 # Data is thrown away with the processes: nothing is gained by an orderly end.
                 child.kill()
                 child.wait()
+        if self._keep and self.folder.exists():
+            kept = paths.cache_root() / "logs" / self.folder.name
+            kept.parent.mkdir(exist_ok=True)
+            shutil.move(self.folder, kept)
+            say(f"logs, audit log and data of the control plane are kept in {kept}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> ControlPlane:

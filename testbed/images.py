@@ -8,7 +8,6 @@ paths are its inputs: it runs again when one of them changed.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed import binaries, engine, fingerprint, paths, provision, registry, rootfs, toolchain, virtualenv
@@ -30,7 +29,6 @@ SOURCE = paths.CHECKOUT / "images"
 PUBLIC_BASE = "debian:bookworm-slim"
 
 _DEADLINE_S = 1800.0
-_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 
@@ -59,11 +57,13 @@ class Destination:
     push: str
     pull: str
     local: bool
+    login: dict[str, str] = field(default_factory=dict)
+    """Environment of a docker client that is to push there; {} where it is the user's own login."""
 
     def digest(self, repository: str, tag: str) -> str | None:
         """Digest of a tag, None when it is not there."""
         return (
-            _local_digest(self.push, repository, tag)
+            registry.digest(self.push, repository, tag)
             if self.local
             else _crane_digest(f"{self.push}/{repository}:{tag}")
         )
@@ -115,7 +115,7 @@ def push(image: str, repository: str | None = None) -> str:
         identity = host.docker("image", "inspect", "--format", "{{.Id}}", image).strip().removeprefix("sha256:")[:16]
         tag = f"{destination.push}/{name}:{identity}"
         host.docker("tag", image, tag)
-        host.docker("push", "--quiet", tag, timeout_s=600)
+        host.docker("push", "--quiet", tag, timeout_s=600, env=destination.login)
         digest = destination.digest(name, identity)
         if not digest:
             raise BedError(f"it was pushed, but {destination.push} does not know {name}:{identity}")
@@ -140,7 +140,8 @@ def _destination(prefix: str | None) -> tuple[Engine, Destination]:
     host = engine.find()
     if not host or not registry.running(host):
         raise BedError("the local registry does not run; `python3 -m testbed up` starts it")
-    return host, Destination(registry.push_address(host), registry.NAME, local=True)
+    login = registry.client_environment(host)
+    return host, Destination(registry.push_address(host), registry.NAME, local=True, login=login)
 
 
 def _record(built: dict[str, str]) -> dict[str, str]:
@@ -162,14 +163,14 @@ def _one(host: Engine, destination: Destination, base: Base, name: str) -> str:
     digest = destination.digest(repository, key)
     if not digest:
         with stage(f"building image {name}"):
-            _build(host, base, name, prepared, f"{destination.push}/{repository}:{key}")
+            _build(host, destination, base, name, prepared, f"{destination.push}/{repository}:{key}")
         digest = destination.digest(repository, key)
         if not digest:
             raise BedError(f"it was pushed, but {destination.push} does not know {repository}:{key}")
     return f"{destination.pull}/{repository}@{digest}"
 
 
-def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str) -> None:
+def _build(host: Engine, destination: Destination, base: Base, name: str, prepared: Path | None, tag: str) -> None:
     logs = paths.cache_root() / "logs"
     logs.mkdir(exist_ok=True)
     log = logs / f"image-{name}.log"
@@ -188,7 +189,8 @@ def _build(host: Engine, base: Base, name: str, prepared: Path | None, tag: str)
         environment = {**host.environment, **_builder(host)}
         command = ["nice", "-n", "5", provision.find("docker") or "docker"]
         run([*command, "build", *options, context], timeout_s=_DEADLINE_S, env=environment, log=log)
-        run([*command, "push", "--quiet", tag], timeout_s=600, env=host.environment, log=log)
+        login = {**host.environment, **destination.login}
+        run([*command, "push", "--quiet", tag], timeout_s=600, env=login, log=log)
     if host.private:
         # Every edit makes an image: the youngest few keep the build cache warm, the others only take room.
         listed = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", tag.rpartition(":")[0]).split()
@@ -276,20 +278,6 @@ def _base(host: Engine) -> Base:
                 host.docker("import", "--change", 'CMD ["bash"]', tar, own, timeout_s=300)
             return Base(own, own)
     return Base(PUBLIC_BASE, host.docker("image", "inspect", "--format", "{{.Id}}", PUBLIC_BASE).strip())
-
-
-def _local_digest(address: str, repository: str, tag: str) -> str | None:
-    """Digest of a tag in the registry, None when it is not there."""
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
-    try:
-        connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": ", ".join(_MANIFESTS)})
-        response = connection.getresponse()
-    except OSError as problem:
-        raise BedError(f"the registry on {address} does not answer ({problem}); `python3 -m testbed up`") from None
-    finally:
-        connection.close()
-    return response.getheader("Docker-Content-Digest") if response.status == 200 else None
 
 
 def _crane_digest(reference: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -35,17 +36,21 @@ def run(
     """Run a command to its end and return its stdout.
 
     ``env`` is added to this process's environment. With ``log`` both streams go to that file and "" is returned.
+    The command ends when this process does, even by SIGKILL: it cannot go on beside the run that repairs what is left.
     Raises BedError with the end of the output when it fails, is not there, or takes longer than ``timeout_s``.
     """
     words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
+    program = shutil.which(words[0], path=environment.get("PATH"))
+    if program is None:
+        raise BedError(f"the program '{words[0]}' is not there; `python3 -m testbed doctor` lists what is missing")
     if _interrupted.is_set():
         raise BedError(f"interrupted before '{_short(words)}'")
     sink = log.open("ab") if log else None
     try:
         # A session of its own, so that a command past its deadline is ended with everything it started.
         with subprocess.Popen(
-            words,
+            [*_bound(), program, *words[1:]],
             env=environment,
             cwd=cwd,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
@@ -67,10 +72,6 @@ def run(
                 raise
             finally:
                 _running.discard(child.pid)
-    except FileNotFoundError:
-        raise BedError(
-            f"the program '{words[0]}' is not there; `python3 -m testbed doctor` lists what is missing"
-        ) from None
     finally:
         if sink:
             sink.close()
@@ -79,6 +80,13 @@ def run(
         where = f" (whole output: {log})" if log else ""
         raise BedError(f"'{_short(words)}' failed with status {child.returncode}{where}:\n{text.strip()}")
     return out or ""
+
+
+@functools.cache
+def _bound() -> tuple[str, ...]:
+    """What makes the kernel kill a command when the thread that started it ends; run() waits for it in that thread."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
 def interrupt() -> None:

@@ -18,6 +18,9 @@ from testbed.progress import say, stage
 MANIFESTS = paths.CHECKOUT / "manifests"
 CHARTS = paths.CHECKOUT / "charts"
 SYSTEM = "jil-system"
+NETWORK = "quickstart"
+LOGIN = "registry-login"
+"""Name of the image pull Secret."""
 LABELS = ("database", "cache", "broker-kafka", "validator", "node", "operator")
 """Images of the quickstart, by the names of their folders under images/."""
 
@@ -28,6 +31,8 @@ class Target:
 
     kubeconfig: Path | None
     context: str | None = None
+    login: str = ""
+    """Content of the image pull Secret (Docker's config.json) that pods need on this cluster; "" where they need none."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
         return run([binaries.program_for("kubectl"), *self._where(), *arguments], stdin=stdin, timeout_s=timeout_s)
@@ -58,6 +63,37 @@ FIRST = DemoNode("quickstart", "ch-finma", "jil-ch-finma", "ch-zug-01", "CH-ZUG-
 SECOND = DemoNode("second-node", "sg-mas", "jil-sg-mas", "sg-mas-01", "SG-MAS-01", "sg-central", "SG/MAS")
 
 
+def server_of(target: Target) -> str:
+    """Address of the API server that the target means. Raises BedError when its context is unknown."""
+    where = "jsonpath={.clusters[0].cluster.server}"
+    return target.kubectl("config", "view", "--minify", "-o", where).strip()
+
+
+def kinds(target: Target) -> list[str]:
+    """Names of our CRDs on the cluster, [] when there are none."""
+    found = target.kubectl("get", "crd", "-o", _NAMES).split()
+    return sorted(name for name in found if name.endswith(".jil.io"))
+
+
+def priority_classes(target: Target) -> list[str]:
+    """Names of the operator chart's PriorityClasses on the cluster: Helm keeps them, as it keeps the CRDs."""
+    found = target.kubectl("get", "priorityclass", "-l", "app.kubernetes.io/part-of=jil", "-o", _NAMES)
+    return sorted(found.split())
+
+
+_NAMES = "jsonpath={.items[*].metadata.name}"
+
+
+def traces(target: Target) -> list[str]:
+    """What the cluster has of the things that the quickstart would make; [] on a cluster that never saw it."""
+    found = [f"CRD {name}" for name in kinds(target)[:1]]
+    found += [f"PriorityClass {name}" for name in priority_classes(target)[:1]]
+    for namespace in (SYSTEM, FIRST.namespace):
+        if target.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "name").strip():
+            found.append(f"namespace {namespace}")
+    return found
+
+
 def release_suffix(images: Mapping[str, str]) -> str:
     """A release is immutable, so other digests are another release: eight hex digits of all of them."""
     missing = [name for name in LABELS if name not in images]
@@ -86,19 +122,40 @@ def manifests(node: DemoNode, images: Mapping[str, str]) -> str:
 
 def install_operator(target: Target, images: Mapping[str, str], *extra: str) -> None:
     """The operator, in the cluster, with nothing but its chart's rights."""
+    settings = ["--set", f"image.ref={images['operator']}"]
+    if target.login:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+        target.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+        give_login(target, SYSTEM)
+        for owner in ("", "nodes."):
+            settings += ["--set", f"{owner}imagePullSecrets[0].name={LOGIN}"]
     target.helm(
         "upgrade", "--install", "jil-operator", CHARTS / "jil-operator", "--namespace", SYSTEM, "--create-namespace",
-        "--set", f"image.ref={images['operator']}", "--wait", "--timeout", "120s", *extra,
+        *settings, "--wait", "--timeout", "120s", *extra,
     )  # fmt: skip
 
 
-def install_jurisdiction(target: Target, node: DemoNode, network: str = "quickstart") -> None:
+def give_login(target: Target, namespace: str) -> None:
+    """The image pull Secret in a namespace, made or brought up to date; nothing where pods need none."""
+    if target.login:
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/dockerconfigjson",
+            "metadata": {"name": LOGIN, "namespace": namespace},
+            "stringData": {".dockerconfigjson": target.login},
+        }
+        target.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(secret))
+
+
+def install_jurisdiction(target: Target, node: DemoNode, network: str = NETWORK) -> None:
     """Namespace with labels and the operator's RoleBinding: the admin's part."""
     target.helm(
         "upgrade", "--install", node.jurisdiction, CHARTS / "jil-jurisdiction", "--namespace", SYSTEM,
         "--set", f"namespace.name={node.namespace}", "--set", f"network={network}",
         "--set", f"jurisdiction.name={node.jurisdiction}",
     )  # fmt: skip
+    give_login(target, node.namespace)
 
 
 def fingerprint(images: Mapping[str, str]) -> str:
@@ -146,7 +203,7 @@ def proof(target: Target, node: DemoNode, images: Mapping[str, str]) -> str:
     pod = f"proof-{int(time.time())}"
     values = {
         "POD": pod, "NAMESPACE": node.namespace, "NODE": node.name, "NODE_ID": node.node_id, "REGION": node.region,
-        "ZONE": node.zone, "node": images["node"],
+        "ZONE": node.zone, "node": images["node"], "PULL": f"name: {LOGIN}" if target.login else "",
     }  # fmt: skip
     target.kubectl("apply", "-f", "-", stdin=rendered(MANIFESTS / "quickstart" / "proof-pod.yaml.in", values))
     try:

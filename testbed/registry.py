@@ -1,22 +1,25 @@
 """A local OCI registry: CNCF distribution as a container beside kind's nodes, storage in the cache.
 
-Nodes know it as ``registry.jil.local:5000`` (a containerd hosts.toml in every node, Docker's DNS resolves the name),
-the host pushes to ``127.0.0.1:<port>``; both are the same store, so digests agree. What was pushed survives ``down``.
+Nodes know it as ``registry.jil.local:5000`` (a containerd hosts.toml with its CA in every node, Docker's DNS resolves the
+name), the host pushes to ``127.0.0.1:<port>``; both are the same store, so digests agree. It speaks TLS and wants a
+login (registry_access.py): pods need an image pull Secret as they would anywhere. What was pushed survives ``down``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from testbed import archive, binaries, paths
+from testbed import archive, binaries, paths, registry_access
 from testbed.engine import NETWORK, Engine
 from testbed.errors import BedError
 from testbed.processes import run, wait_until
 from testbed.progress import stage
+from testbed.registry_access import RegistryAccess
 
 _HOST = "registry.jil.local"
 NAME = f"{_HOST}:5000"
@@ -25,6 +28,14 @@ NAME = f"{_HOST}:5000"
 _CONTAINER = "jil-registry"
 _PORT = "5000/tcp"
 _HOSTS = f"/etc/containerd/certs.d/{NAME}"
+_MOUNTED = "/etc/registry-access"
+_LABEL = "io.jil.testbed.registry"
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+
+
+def access() -> RegistryAccess:
+    """CA, user and password of the registry."""
+    return registry_access.current(_HOST)
 
 
 def push_address(engine: Engine) -> str:
@@ -35,8 +46,18 @@ def push_address(engine: Engine) -> str:
     raise BedError(f"the container {_CONTAINER} publishes no port; `python3 -m testbed up` repairs it")
 
 
+def client_environment(engine: Engine) -> dict[str, str]:
+    """What a docker client needs to be logged in at push_address(). Only for pulls and pushes there."""
+    return {"DOCKER_CONFIG": str(access().client_folder(push_address(engine)))}
+
+
+def pull_secret() -> str:
+    """Content of a Secret of type kubernetes.io/dockerconfigjson (key ``.dockerconfigjson``)."""
+    return access().docker_config(NAME)
+
+
 def running(engine: Engine) -> bool:
-    """Whether the registry answers."""
+    """Whether the registry answers, and lets us in."""
     try:
         return _answers(push_address(engine))
     except BedError:
@@ -47,56 +68,109 @@ def up(engine: Engine) -> None:
     """Start the registry unless it answers. The kind network must exist."""
     if running(engine):
         return
-    image = _image(engine)
+    program = image(engine)
     storage = paths.cache_root() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
     with stage("starting the registry"):
-        if _present(engine):
-            engine.docker("rm", "--force", "--volumes", _CONTAINER)
+        _remove_old(engine)
         options = ["--detach", "--name", _CONTAINER, "--network", NETWORK, "--network-alias", _HOST]
-        options += ["--publish", "127.0.0.1::5000", "--volume", f"{storage}:/var/lib/registry"]
-        options += ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "REGISTRY_STORAGE_DELETE_ENABLED=true"]
-        _record().write_text(engine.docker("run", *options, image).strip())
+        options += ["--label", f"{_LABEL}={_owner()}", "--publish", "127.0.0.1::5000"]
+        options += ["--volume", f"{storage}:/var/lib/registry", "--volume", f"{access().folder}:{_MOUNTED}:ro"]
+        options += ["--user", f"{os.getuid()}:{os.getgid()}"]
+        for name, value in _SETTINGS.items():
+            options += ["--env", f"REGISTRY_{name}={value}"]
+        engine.docker("run", *options, program)
         address = push_address(engine)
         wait_until(lambda: _answers(address), f"the registry on {address}", 30)
 
 
 def remove(engine: Engine) -> None:
-    """Remove the registry's container if it is the one that this test bed started; its storage stays."""
-    found = _present(engine)
-    if found and _record().exists() and _record().read_text() == found:
+    """Remove the registry's container if it is one that this test bed started; its storage stays."""
+    for found in _containers(engine, "--filter", f"label={_LABEL}={_owner()}"):
         engine.docker("rm", "--force", "--volumes", found)
-    _record().unlink(missing_ok=True)
 
 
-def _present(engine: Engine) -> str:
-    """Id of the registry's container, running or not; "" when there is none."""
-    return engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"name=^{_CONTAINER}$").strip()
+def _remove_old(engine: Engine) -> None:
+    """One that stopped, or that was entered in another way. Raises BedError when somebody else made it."""
+    remove(engine)
+    for found in _containers(engine):
+        if not engine.private:
+            raise BedError(
+                f"a container named {_CONTAINER} exists that this test bed did not make; remove it "
+                f"(docker rm --force {_CONTAINER}), or take the cache down that it belongs to"
+            )
+        engine.docker("rm", "--force", "--volumes", found)
 
 
-def _record() -> Path:
-    return paths.state() / "registry.id"
+def _containers(engine: Engine, *filters: str) -> list[str]:
+    """Ids of containers with the registry's name, running or not: one or none."""
+    return engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"name=^{_CONTAINER}$", *filters).split()
+
+
+def _owner() -> str:
+    return hashlib.sha256(str(paths.cache_root()).encode()).hexdigest()[:12]
+
+
+_SETTINGS = {
+    "STORAGE_DELETE_ENABLED": "true",
+    "HTTP_TLS_CERTIFICATE": f"{_MOUNTED}/tls.crt",
+    "HTTP_TLS_KEY": f"{_MOUNTED}/tls.key",
+    "AUTH": "htpasswd",
+    "AUTH_HTPASSWD_REALM": "jil-testbed",
+    "AUTH_HTPASSWD_PATH": f"{_MOUNTED}/htpasswd",
+}
 
 
 def teach(engine: Engine, node: str) -> None:
-    """Tell a node's containerd where the registry is. Idempotent, takes effect at the next pull."""
-    text = f'server = "http://{NAME}"\n[host."http://{NAME}"]\n  capabilities = ["pull", "resolve"]\n'
-    engine.docker("exec", node, "sh", "-c", f"mkdir -p {_HOSTS} && printf '%s' '{text}' > {_HOSTS}/hosts.toml")
+    """Tell a node's containerd where the registry is and whose certificate it has. Takes effect at the next pull.
+
+    No login: that is for the image pull Secrets of the pods. Idempotent.
+    """
+    where = f'server = "https://{NAME}"\n[host."https://{NAME}"]\n  capabilities = ["pull", "resolve"]\n'
+    where += f'  ca = "{_HOSTS}/ca.crt"\n'
+    script = f"mkdir -p {_HOSTS}"
+    for name, content in (("ca.crt", access().ca.read_text()), ("hosts.toml", where)):
+        script += f" && printf '%s' '{content}' > {_HOSTS}/{name}"
+    engine.docker("exec", node, "sh", "-c", script)
+
+
+def digest(address: str, repository: str, tag: str) -> str | None:
+    """Digest of a tag in the registry at ``address``, None when it is not there.
+
+    Raises BedError when the registry does not answer or does not let us in.
+    """
+    try:
+        status, found = _ask(address, "HEAD", f"/v2/{repository}/manifests/{tag}", {"Accept": ", ".join(_MANIFESTS)})
+    except OSError as problem:
+        raise BedError(f"the registry on {address} does not answer ({problem}); `python3 -m testbed up`") from None
+    if status in (401, 403):
+        raise BedError(f"the registry on {address} refuses our login; `python3 -m testbed up` makes it anew")
+    return found if status == 200 else None
 
 
 def _answers(address: str) -> bool:
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=2)
     try:
-        connection.request("GET", "/v2/")
-        return connection.getresponse().status == 200
+        return _ask(address, "GET", "/v2/", {}, timeout_s=2)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _ask(
+    address: str, method: str, path: str, headers: dict[str, str], timeout_s: float = 10
+) -> tuple[int, str | None]:
+    """Status and digest header of an answer, over TLS that is verified, as our user."""
+    entry = access()
+    host, port = address.rsplit(":", 1)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=timeout_s, context=entry.trust())
+    try:
+        connection.request(method, path, headers={**headers, "Authorization": f"Basic {entry.basic}"})
+        response = connection.getresponse()
+        return response.status, response.getheader("Docker-Content-Digest")
     finally:
         connection.close()
 
 
-def _image(engine: Engine) -> str:
+def image(engine: Engine) -> str:
     """An image that holds nothing but the registry's static binary: there is no registry to pull one from."""
     tool = next(entry for entry in binaries.TOOLS if entry.name == "registry")
     name = f"jil-testbed/registry:{tool.key.rsplit('-', 1)[1]}"

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 import pytest
 from pytest_kind.cluster import KindCluster
 
-from testbed import binaries, cluster, engine, paths, quickstart
+from testbed import binaries, cluster, engine, paths, quickstart, registry
 from testbed import images as testbed_images
 from tests.e2e.demo import Demo
 
 
 @pytest.fixture(scope="session")
-def kind_cluster() -> Iterator[KindCluster]:
-    """The cluster of `python3 -m testbed up` (made if it is not there), as pytest-kind's KindCluster; it is kept.
+def kind_cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
+    """The cluster of `python3 -m testbed up`, as pytest-kind's KindCluster. Its name is $JIL_CLUSTER, or "jil".
 
-    `python3 -m testbed down` removes it. The cluster's name is $JIL_CLUSTER, or "jil", which the demo uses too.
+    One that is there already is used and stays; one that this run made goes with it, unless pytest got `--keep`.
     """
     ours = cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil"))
+    made_here = not ours.record.exists()
     cluster.up(ours)
     host = engine.find()
     assert host is not None
@@ -37,6 +38,8 @@ def kind_cluster() -> Iterator[KindCluster]:
             )
         found.create(config_file=cluster.CONFIGURATION)
         yield found
+    if made_here and not request.config.getoption("--keep"):
+        cluster.down([ours.name])
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +51,7 @@ def images(kind_cluster: KindCluster) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def demo(kind_cluster: KindCluster, images: dict[str, str]) -> Demo:
     """The quickstart, Ready: operator by Helm in the cluster, one jurisdiction, one whole node."""
-    target = quickstart.Target(cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil")).kubeconfig)
+    kubeconfig = cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil")).kubeconfig
+    target = quickstart.Target(kubeconfig, login=registry.pull_secret())
     quickstart.bring_up(target, images)
     return Demo(target, images, quickstart.FIRST)

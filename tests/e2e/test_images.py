@@ -22,6 +22,7 @@ def test_the_entrypoints_of_the_built_images_keep_their_promises(
         env={
             **os.environ,
             **host.environment,
+            **registry.client_environment(host),
             "IMAGES": _listing(),
             "REGISTRY": registry.push_address(host),
         },

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
-import shutil
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 from pytest_kind.cluster import KindCluster
 
-from testbed import audit, binaries, daemons, engine, images, nodeimage, paths, registry
+from testbed import audit, binaries, cluster, engine, images, nodes, registry
+from testbed.errors import BedError
 from testbed.processes import run, wait_until
-from testbed.provision import find
+from testbed.registry_access import USER
 
-# It starts a second engine and cluster, breaks them, and repairs them: about two minutes on two cores.
-_TRACE_DEADLINE_S = 600
 _HELPER_IMAGE = "docker.io/kindest/local-path-helper:testbed"
 
 
@@ -80,98 +78,88 @@ def test_every_image_in_the_listing_can_be_pulled_by_its_digest(kind_cluster: Ki
     for reference in built.values():
         assert reference.startswith(f"{registry.NAME}/jil/")
         assert "@sha256:" in reference
+    pull = ["docker", "exec", f"{kind_cluster.name}-worker", "ctr", "-n", "k8s.io", "images", "pull"]
+    pull += ["--hosts-dir", "/etc/containerd/certs.d"]
     smallest = built["cache"]
-    hosts = ("--hosts-dir", "/etc/containerd/certs.d")
-    run(["docker", "exec", f"{kind_cluster.name}-worker", "ctr", "-n", "k8s.io", "images", "pull", *hosts, smallest])
-
-
-def _testbed(cache: Path, *arguments: str) -> str:
-    """Run `python -m testbed` on a cache of its own."""
-    environment = {"JIL_CACHE": str(cache), "JIL_CLUSTER": "trace", "DOCKER_HOST": ""}
-    return run([sys.executable, "-m", "testbed", *arguments], env=environment, cwd=paths.CHECKOUT, timeout_s=500)
-
-
-def _traces(cache: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Everything on this machine that bears one of an engine's names, by where it was found."""
-    bears = (*names, str(cache))
-
-    def matching(lines: list[str]) -> list[str]:
-        return [line for line in lines if any(name in line for name in bears)]
-
-    rules = [find(family) for family in ("iptables-save", "ip6tables-save")]
-    running = {str(pid) for name in names for pid in daemons.mentioning(name)}
-    running |= {file.parent.name for file in Path("/proc").glob("[0-9]*/cgroup") if matching([_text(file)])}
-    return {
-        "processes": sorted(running),
-        "mounts": matching(_text(Path("/proc/self/mounts")).splitlines()),
-        "links": matching(os.listdir("/sys/class/net")),
-        "rules": matching([line for rule in rules if rule for line in run([rule]).splitlines()]),
-        "files": matching([str(path) for path in Path("/run").iterdir()]),
-        "cgroups": matching([str(path) for path in Path("/sys/fs/cgroup").glob("*/*")]),
-    }
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
-
-
-def _settings() -> dict[str, str]:
-    """What an engine or a node could have changed on the host for good."""
-    files = [Path(name) for name in ("/etc/docker/key.json", "/run/docker", "/run/containerd", "/opt/containerd")]
-    facts = {str(file): str(file.exists()) for file in files}
-    for name in ("net/ipv4/ip_forward", "fs/file-max", "kernel/panic", "vm/overcommit_memory", "fs/protected_regular"):
-        facts[name] = _text(Path("/proc/sys") / name)
-    save = find("iptables-save")
-    lines = run([save]).splitlines() if save else []
-    facts["chains"] = "\n".join(
-        line.split(" [")[0] for line in lines if line.startswith((":", "*")) and "DOCKER" in line
-    )
-    return facts
-
-
-@pytest.mark.timeout(_TRACE_DEADLINE_S)
-def test_a_crashed_engine_is_repaired_and_down_leaves_nothing_behind(
-    kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+    run([*pull, "--user", f"{USER}:{registry.access().password}", smallest])
+    # Layers that are there already would hide it: an image that no node has is refused without the login.
     host = engine.find()
     assert host is not None
-    if not host.private:
-        pytest.fail("this test needs a host without a Docker engine of its own: it is about the private one")
-    nodeimage.tar()  # shared below: what is built already is not built again
-    cache = tmp_path_factory.mktemp("trace")
-    (cache / "built").symlink_to(paths.built())
-    before = _settings()
+    unknown = smallest.replace("jil/cache@", "jil/never-pushed@")
+    with pytest.raises(BedError, match=r"401 Unauthorized|authorization failed|insufficient_scope"):
+        run([*pull, unknown])
+
+
+def test_the_registry_wants_tls_that_is_verified_and_a_login(kind_cluster: KindCluster) -> None:
+    host = engine.find()
+    assert host is not None
+    address = registry.push_address(host)
+    assert registry.running(host)
+
+    def asked(*options: str) -> str:
+        return run([sys.executable, "-c", _ASK, address, *options], timeout_s=30).strip()
+
+    ca = str(registry.access().ca)
+    assert asked(ca, registry.access().basic) == "200"
+    assert asked(ca, "amlsOndyb25n") == "401", "a wrong password"
+    assert asked(ca, "") == "401", "no login at all"
+    assert "CERTIFICATE_VERIFY_FAILED" in asked("", registry.access().basic), "a client that does not know the CA"
+    plain = http.client.HTTPConnection(address, timeout=10)
     try:
-        _testbed(cache, "up")
-        status = _testbed(cache, "status")
-        assert "trace is healthy" in status
-        line = next(line for line in status.splitlines() if line.startswith("engine"))
-        run_folder = Path(line.split()[1].removeprefix("unix://")).parent
-        names = (run_folder.name, f"jil{run_folder.name.removeprefix('jil-testbed-')[:6]}")
-        assert all(_traces(cache, names).values()), "the names this test looks for are not the ones in use"
-
-        _kill_engine(cache, run_folder)
-        _testbed(cache, "up")
-        assert "trace is healthy" in _testbed(cache, "status")
+        plain.request("GET", "/v2/")
+        assert plain.getresponse().status == 400, "plain HTTP is refused"
     finally:
-        _testbed(cache, "down")
-        shutil.rmtree(cache / "engine", ignore_errors=True)
-
-    assert [trace for found in _traces(cache, names).values() for trace in found] == []
-    assert _settings() == before
-    assert "none answers" in _testbed(cache, "status")
-    assert kind_cluster.kubectl("get", "--raw", "/readyz") == "ok", "the other engine was disturbed"
+        plain.close()
 
 
-def _kill_engine(cache: Path, run_folder: Path) -> None:
-    """SIGKILL to dockerd and its containerd: nobody is left to look after the containers."""
-    dockerd = json.loads((cache / "state" / "dockerd.json").read_text())["pid"]
-    for pid in {dockerd, *daemons.mentioning(str(run_folder / "exec"))}:
-        if _text(Path(f"/proc/{pid}/comm")).strip() in ("dockerd", "containerd"):
-            os.kill(pid, signal.SIGKILL)
+_ASK = """
+import http.client, ssl, sys
+address, ca, login = sys.argv[1:4]
+context = ssl.create_default_context(cafile=ca or None)
+connection = http.client.HTTPSConnection(address, context=context, timeout=10)
+try:
+    connection.request("GET", "/v2/", headers={"Authorization": "Basic " + login} if login else {})
+    print(connection.getresponse().status)
+except ssl.SSLError as problem:
+    print(problem)
+"""
+
+
+def test_a_node_that_is_cut_off_hears_nobody_until_it_is_healed(kind_cluster: KindCluster) -> None:
+    host, ours = engine.find(), cluster.Cluster(kind_cluster.name)
+    assert host is not None
+    node = nodes.resolve(host, ours, "worker4")
+    address = kind_cluster.kubectl("get", "node", node, "-o", "jsonpath={.status.addresses[0].address}").strip()
+    kubelet = f"timeout 2 bash -c '</dev/tcp/{address}/10250'"
+
+    def heard() -> bool:
+        return host.succeeds("exec", f"{ours.name}-control-plane", "sh", "-c", kubelet)
+
+    assert heard()
+    try:
+        nodes.cut(host, node)
+        nodes.cut(host, node)
+        assert not heard()
+        assert nodes.state(host, node) == "cut"
+    finally:
+        nodes.heal(host, ours, node)
+    assert heard(), "one heal undoes what two cuts did"
+    assert nodes.state(host, node) == "running"
+
+
+def test_a_node_whose_plug_is_pulled_comes_back_ready(kind_cluster: KindCluster) -> None:
+    host, ours = engine.find(), cluster.Cluster(kind_cluster.name)
+    assert host is not None
+    node = nodes.resolve(host, ours, "worker4")
+    try:
+        nodes.stop(host, node, kill=True)
+        nodes.stop(host, node)
+        assert nodes.state(host, node) == "exited"
+        with pytest.raises(BedError, match="start-node"):
+            nodes.cut(host, node)
+    finally:
+        nodes.start(host, ours, node)
+    assert nodes.state(host, node) == "running"
 
 
 def test_kubectl_kind_and_helm_are_the_ones_of_the_test_bed_or_good_enough() -> None:
