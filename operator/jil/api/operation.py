@@ -10,7 +10,17 @@ from annotated_types import Len
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from jil.api.conditions import Condition
-from jil.api.fields import DIGEST_PATTERN, Count, ListMap, ObjectName, ShortText, SpecModel, StatusModel, format_rule
+from jil.api.fields import (
+    DIGEST_PATTERN,
+    Count,
+    ListMap,
+    ObjectName,
+    ShortText,
+    SpecModel,
+    StatusModel,
+    Uid,
+    format_rule,
+)
 from jil.api.objects import Resource
 from jil.api.rules import Rule
 
@@ -23,6 +33,8 @@ class OperationType(StrEnum):
     """What is to be done."""
 
     BREAK_GLASS = "BreakGlass"
+    CONFIRM_FENCING = "ConfirmFencing"
+    ADOPT_VOLUME = "AdoptVolume"
 
 
 class OperationPhase(StrEnum):
@@ -52,6 +64,15 @@ Digest = Annotated[
 ]
 
 
+class VolumeComponent(StrEnum):
+    """The components that have a volume."""
+
+    DATABASE = "database"
+    CACHE = "cache"
+    BROKER = "broker"
+    VALIDATOR = "validator"
+
+
 class BreakGlass(SpecModel):
     """Let one image run for some time although no release with enough signatures names it."""
 
@@ -59,6 +80,25 @@ class BreakGlass(SpecModel):
     until: AwareDatetime = Field(
         description=f"When the digest is taken out again, RFC 3339 with a zone; at most {BREAK_GLASS_DAYS} days after "
         "the creation. While the operator is down it stays in."
+    )
+
+
+class ConfirmFencing(SpecModel):
+    """A person has made sure that the process of a vanished validator pod is over: its machine is off, or wiped."""
+
+    node: ObjectName = Field(description="JILNode of this namespace that waits (FencingUnconfirmed).")
+    pod_uid: Uid = Field(
+        alias="podUID", description="UID of the pod that vanished, as the node's condition ValidatorReady names it."
+    )
+
+
+class AdoptVolume(SpecModel):
+    """A volume claim that was made anew holds the data of the node: it takes the place of the one that is recorded."""
+
+    node: ObjectName = Field(description="JILNode of this namespace that waits (VolumeLost, SignStateLost).")
+    component: VolumeComponent = Field(description="Whose volume: database, cache, broker or validator.")
+    claim_uid: Uid = Field(
+        alias="claimUID", description="UID of the PersistentVolumeClaim that is there now, as the condition names it."
     )
 
 
@@ -71,9 +111,19 @@ class OperationSpec(SpecModel):
             "an operation has exactly the part that its type names: type BreakGlass needs breakGlass with digest and "
             "until.",
         ),
+        Rule(
+            "(self.type == 'ConfirmFencing') == has(self.confirmFencing)",
+            "type ConfirmFencing goes with confirmFencing and no other type does: it names the node and the podUID of "
+            "the pod that vanished.",
+        ),
+        Rule(
+            "(self.type == 'AdoptVolume') == has(self.adoptVolume)",
+            "type AdoptVolume goes with adoptVolume and no other type does: it names the node, the component and the "
+            "claimUID of the claim that is there now.",
+        ),
     )
 
-    type: OperationType = Field(description="What is to be done: BreakGlass.")
+    type: OperationType = Field(description="What is to be done: " + ", ".join(OperationType) + ".")
     request_id: RequestId = Field(
         description="Id of the request, such as INC-1234. In a namespace an id runs once, also when its object is "
         "deleted and applied again."
@@ -86,12 +136,14 @@ class OperationSpec(SpecModel):
         description="Why, for the audit log and for whoever reads it later."
     )
     break_glass: BreakGlass | None = Field(default=None, description="For type BreakGlass.")
+    confirm_fencing: ConfirmFencing | None = Field(default=None, description="For type ConfirmFencing.")
+    adopt_volume: AdoptVolume | None = Field(default=None, description="For type AdoptVolume.")
 
 
 class OperationTarget(StatusModel):
     """What became of one target."""
 
-    name: ObjectName = Field(description="Name of the target; of a BreakGlass its digest.")
+    name: ObjectName = Field(description="Name of the target: the node; of a BreakGlass its digest.")
     phase: ShortText = Field(description="One word: " + ", ".join(OperationPhase) + ".")
     message: Annotated[str, StringConstraints(max_length=1024)] = Field(
         default="", description="What was done, or what is in the way."
@@ -115,7 +167,8 @@ class OperationStatus(StatusModel):
 
 
 class JILOperation(Resource):
-    """A one-shot command that is audited: who, what, why. BreakGlass lets one image run for some time."""
+    """A one-shot command that is audited: who, what, why. BreakGlass lets one image run for some time; ConfirmFencing and
+    AdoptVolume say what only a person can know, so that a node that waits for it goes on."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -41,11 +41,12 @@ class PermitMode(StrEnum):
 
 
 class PermitEnd(StrEnum):
-    """How far the start guard of a permitted pod had got when the pod ended."""
+    """How far the start guard of a permitted pod had got when the pod ended; Confirmed: nobody saw it, a person says so."""
 
     PASSED = "Passed"
     NEVER_PASSED = "NeverPassed"
     UNKNOWN = "Unknown"
+    CONFIRMED = "Confirmed"
 
 
 class Owner(SpecModel):
@@ -120,7 +121,8 @@ class Permit(SpecModel):
     issued_at: datetime = Field(description="When it was issued.")
     ended: PermitEnd | None = Field(
         default=None,
-        description="Set once the pod's kubelet reported its end: Passed or NeverPassed (its start guard), or Unknown.",
+        description="Set once the pod's kubelet reported its end: Passed or NeverPassed (its start guard), or Unknown. "
+        "Confirmed: a person made sure that it is over (JILOperation ConfirmFencing).",
     )
 
 

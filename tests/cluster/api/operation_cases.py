@@ -17,6 +17,16 @@ def operation_cases() -> Iterator[Case]:
     for bad in ("sha256:ab", "sha512:" + "a" * 64, image("n")["image"][:71], "sha256:" + "AB" * 32):
         yield Case(kind, "spec.breakGlass.digest", "digest must be", {digest: bad})
     yield Case(kind, "spec", "an operation has exactly", {"spec/breakGlass": UNSET})
+    fencing, volume = (
+        {"node": "ch-zug-01", "podUID": "2f0c"},
+        {
+            "node": "ch-zug-01",
+            "component": "cache",
+            "claimUID": "2f0c",
+        },
+    )
+    yield Case(kind, "spec", "type ConfirmFencing goes", {"spec/confirmFencing": fencing})
+    yield Case(kind, "spec", "type AdoptVolume goes", {"spec/adoptVolume": volume})
     for fault in (
         {"spec/breakGlass/until": "2026-01-01T13:00:00Z"},
         {digest: "sha256:" + "cd" * 32},
