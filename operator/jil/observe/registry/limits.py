@@ -17,7 +17,7 @@ class Limits:
     """One signature, bundle or envelope. A larger attachment (an SBOM) is left out, since it is no signature."""
     evidence_bytes: int = 64 * MIB
     """Everything read for one image."""
-    referrers: int = 256
+    referrers: int = 512
     """Attachments of one image, of any kind."""
     referrer_pages: int = 32
     layers: int = 64

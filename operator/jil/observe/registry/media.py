@@ -24,6 +24,8 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 
+JIL_ARTIFACT = "application/vnd.jil.envelope.v1+json"
+"""artifactType of what jilctl attaches: DSSE envelopes with statements and approvals of JIL."""
 DSSE = "application/vnd.dsse.envelope.v1+json"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature"
