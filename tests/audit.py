@@ -92,7 +92,7 @@ def check(events: Iterable[Mapping[str, Any]], *, user: str, system_namespace: s
     done = [one for one in events if carried_out(one)]
     held = _ledgers(done, system_namespace)
     report = Report(grants={grant: one.entry for grant, one in held.items()})
-    for request in _disruptions(done):
+    for request in disruptions(done):
         if request.user != user:
             continue
         why = _fault(request, held)
@@ -136,7 +136,7 @@ def _ledgers(done: list[Mapping[str, Any]], system_namespace: str) -> dict[str, 
 
 
 # -- what was done ------------------------------------------------------------------------------------------------------
-def _disruptions(done: list[Mapping[str, Any]]) -> list[Disruption]:
+def disruptions(done: list[Mapping[str, Any]]) -> list[Disruption]:
     """The requests that took something away. Lowering is seen against what earlier requests in the log had set."""
     found: list[Disruption] = []
     known: dict[tuple[str, str, str, str], int] = {}

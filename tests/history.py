@@ -16,6 +16,7 @@ looks at what was taken away (I2: every disruptive request has its grant); here 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +77,28 @@ def prove(
     _ledgers(done, system_namespace, history)
     _fencing(done, ours, who or (lambda one: str(one["user"]["username"])), history)
     return history
+
+
+def tally(events: Iterable[Event], *, users: Iterable[str]) -> Counter[str]:
+    """How often the operator created and deleted objects, as ``create pods``: what was removed and made again shows
+    here though the end is the same. Leases and Events come by the clock and are not counted."""
+    ours = frozenset(users)
+    counted: Counter[str] = Counter()
+    for event in events:
+        if (
+            not audit.carried_out(event)
+            or event["user"]["username"] not in ours
+            or event["objectRef"].get("subresource")
+        ):
+            continue
+        resource = event["objectRef"].get("resource", "")
+        if resource in ("leases", "events"):
+            continue
+        if event["verb"] == "delete":
+            counted[f"delete {resource}"] += 1
+        elif event["responseStatus"]["code"] == 201:
+            counted[f"create {resource}"] += 1
+    return counted
 
 
 RECEIVED, ANSWERED = "requestReceivedTimestamp", "stageTimestamp"

@@ -83,12 +83,16 @@ class _AfterStep(Injury):
         if not exchange.step:
             return await forward()
         self._admitted += 1
-        answer = await forward()
-        self._answered += 1
-        if self._answered == self.index:
-            self.struck = True
-            assert self._slot is not None
-            self._slot.signal(self.deadly)
+        try:
+            answer = await forward()
+        finally:
+            # Also when the client did not wait for the answer: then nobody knows what became of the request.
+            self._answered += 1
+            if self._answered == self.index:
+                self.struck = True
+                assert self._slot is not None
+                self._slot.signal(self.deadly)
+        if self.struck:
             await self._freed.wait()
             return None
         return answer
@@ -326,48 +330,62 @@ class Ended(_Event):
         return (error_line(self.code),) if self.code else None
 
 
-class Frozen(Injury):
-    """After step ``index`` the operator dies, and the next one is shown the lists of before the turn, and no events.
+class OldLists(Script):
+    """Lists are answered with what they were when this was made. What is read one by one is true."""
 
-    What it reads one by one is true, and so is what it writes. ``THAW`` seconds later it sees everything.
-    """
-
-    THAW = 4.0
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
-        self._lists: dict[str, Answer] = {}
-        self._crash = Crash(index)
-        self._thaw: float | None = None
-
-    def arm(self, rig: Rig) -> None:
-        """The lists of now are kept: they are what will be shown."""
+    def __init__(self, rig: Rig) -> None:
         self._lists = {
             path: Answer(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
             for path, body in _lists(rig).items()
         }
-        self._crash.arm(rig)
-
-    def tend(self, rig: Rig) -> bool:
-        self.struck = self._crash.struck
-        if self._crash.struck and self._thaw is None:
-            rig.a.kill()
-            rig.expire_lease()
-            rig.a.proxy.script = self
-            rig.a.proxy.mute = True
-            rig.a.begin(rig.plant)
-            self._thaw = time.monotonic() + self.THAW
-        if self._thaw is not None and time.monotonic() > self._thaw and rig.a.proxy.mute:
-            self._lists.clear()
-            rig.a.proxy.mute = False
-            rig.a.proxy.cut()
-        return self._thaw is not None and not rig.a.proxy.mute
 
     async def exchange(self, exchange: Exchange, forward: Forward) -> Answer | None:
         path = exchange.path.partition("?")[0]
         if exchange.method == "GET" and path in self._lists:
             return self._lists[path]
         return await forward()
+
+    def begin(self, rig: Rig) -> None:
+        """A new life of the operator sees the old lists, and no events."""
+        rig.a.kill()
+        rig.expire_lease()
+        rig.a.proxy.script = self
+        rig.a.proxy.mute = True
+        rig.a.begin(rig.plant)
+
+    def thaw(self, rig: Rig) -> None:
+        """It sees everything again."""
+        self._lists.clear()
+        rig.a.proxy.mute = False
+        rig.a.proxy.cut()
+
+
+class Frozen(Injury):
+    """After step ``index`` the operator dies, and for ``THAW`` seconds the next one is shown the lists of before the
+    turn, and no events. What it reads one by one is true, and so is what it writes."""
+
+    THAW = 4.0
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self._old: OldLists | None = None
+        self._crash = Crash(index)
+        self._thaw: float | None = None
+
+    def arm(self, rig: Rig) -> None:
+        """The lists of now are kept: they are what will be shown."""
+        self._old = OldLists(rig)
+        self._crash.arm(rig)
+
+    def tend(self, rig: Rig) -> bool:
+        assert self._old is not None
+        self.struck = self._crash.struck
+        if self._crash.struck and self._thaw is None:
+            self._old.begin(rig)
+            self._thaw = time.monotonic() + self.THAW
+        if self._thaw is not None and time.monotonic() > self._thaw and rig.a.proxy.mute:
+            self._old.thaw(rig)
+        return self._thaw is not None and not rig.a.proxy.mute
 
 
 #: What the operator watches, as far as old views of it can mislead.

@@ -106,6 +106,7 @@ def _hurt(rig: Rig, turn: Turn, injury: Injury) -> bool:
         rig.b.kill()
     scene = rig.scene_at(turn.start)
     facts = scene.facts()
+    begun = rig.plane.audit_position()
     injury.arm(rig)
     turn.begin(scene)
     _watch(rig, scene, turn, injury)
@@ -115,7 +116,7 @@ def _hurt(rig: Rig, turn: Turn, injury: Injury) -> bool:
     if injury.struck:
         injury.settle(rig)
         rig.calm(f"after {turn.name} has settled")
-    prove(rig, scene, turn, facts, lawful=injury.lawful)
+    prove(rig, scene, turn, facts, begun, lawful=injury.lawful)
     return injury.struck
 
 
@@ -135,13 +136,16 @@ def _watch(rig: Rig, scene: Scene, turn: Turn, injury: Injury) -> None:
     rig.until(over, f"{turn.name} to end though {type(injury).__name__} struck ({injury.struck})")
 
 
-def prove(rig: Rig, scene: Scene, turn: Turn, facts: dict[str, str], *, lawful: bool = True) -> None:
-    """The end is that of an undisturbed run, nothing that must stay has changed, and the history is lawful."""
+def prove(rig: Rig, scene: Scene, turn: Turn, facts: dict[str, str], begun: int, *, lawful: bool = True) -> None:
+    """The end is that of an undisturbed run and so is what was made and removed on the way; nothing that must stay has
+    changed, and the history is lawful. ``begun``: where the audit log stood when the turn began."""
     wrong = list(differences(rig, scene.shape(), turn.end))
     now = scene.facts()
     wrong += [
         f"{what}: was {value}, is {now.get(what, 'gone')}" for what, value in facts.items() if now.get(what) != value
     ]
+    wrong += rig.chain_complains()
+    wrong += _steps_twice(rig, turn, begun)
     if lawful:
         wrong += history.prove(rig.audit(scene.since), users=rig.users).wrong
     else:
@@ -161,6 +165,16 @@ def differences(rig: Rig, shape: dict[str, str], place: Place) -> Iterator[str]:
             yield f"{path} is {shape.get(path, 'not there')}, without the fault {value}"
     for name in sorted({path.partition(": ")[0] for path in shape} - known):
         yield f"{name} is there, and without the fault it is not"
+
+
+def _steps_twice(rig: Rig, turn: Turn, begun: int) -> Iterator[str]:
+    """What was created or deleted more often, or less, than in any undisturbed run."""
+    clean = rig.tallies[turn.name]
+    counted = history.tally(rig.audit(begun), users=rig.users)
+    for what in sorted({*counted, *(what for one in clean for what in one)}):
+        usual = {one[what] for one in clean}
+        if counted[what] not in usual:
+            yield f"{turn.name} did {counted[what]} x {what}, without the fault {' or '.join(map(str, sorted(usual)))}"
 
 
 def _clear(rig: Rig) -> None:

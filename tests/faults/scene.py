@@ -31,7 +31,7 @@ MERGE = "application/merge-patch+json"
 _VOLATILE = re.compile(
     r"metadata\.(uid|resourceVersion|generation|creationTimestamp|managedFields|annotations)\b"
     r"|clusterIP|volumeName|nodePort|healthCheckNodePort|ipFamil|^status\.|genesis_time|pv_name"
-    r"|spec\.template\.metadata\.annotations|^data\.(genesis|config)"
+    r"|spec\.template\.metadata\.annotations|^data\.(genesis|config|cluster-id|peers)"
 )
 
 

@@ -15,7 +15,7 @@ from jil.api.network import JILNetwork
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
 from jil.cluster.client import Manifest
-from jil.cluster.errors import NotFound
+from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.events import EventReason
 from jil.cluster.grant import Grant, TargetRef
 from jil.cluster.request import Disruption
@@ -105,6 +105,7 @@ class NodeGate:
         """One act, whatever it costs."""
         if subject.network_name is None:
             return _NO_NETWORK
+        await self._still_wanted(subject)
         pod, pod_uid = PodState.UNKNOWN, None
         if component == Component.VALIDATOR:
             pod, pod_uid = await self._pod_state(subject)
@@ -118,6 +119,7 @@ class NodeGate:
         already are left out."""
         if subject.network_name is None:
             return _NO_NETWORK
+        await self._still_wanted(subject)
         targets = await side_by_side([self.target(one.kind, subject.namespace, one.name) for one in acts])
         there = [(one, target) for one, target in zip(acts, targets, strict=True) if target is not None]
         if not there:
@@ -128,6 +130,25 @@ class NodeGate:
         if isinstance(answer, Deny | Impossible):
             return self._refused(subject, wanted[0], answer)
         return [(one, grant) for (one, _), grant in zip(there, answer, strict=True)]
+
+    async def _still_wanted(self, subject: ActSubject) -> None:
+        """Nothing is taken away for a JILNode as it once was: a watch that is behind, or a list from before a restart,
+        may show a stop that was called off, or the deletion of a node that was applied again since.
+
+        Raises Conflict when the node has another UID or generation now; the store knows the newer one then.
+        """
+        seen = subject.raw
+        if seen.get("kind") != kinds.JIL_NODE.kind:
+            return  # children without a node: that it is gone was asked of the API server
+        try:
+            live = await self._deps.client.get(kinds.JIL_NODE, subject.name, subject.namespace)
+        except NotFound:
+            self._deps.store.remove(kinds.JIL_NODE, seen)
+            raise Conflict("GET", f"JILNode {subject.node}", reason="Gone", message="the JILNode is gone") from None
+        if _aim(live) != _aim(seen):
+            self._deps.store.put(kinds.JIL_NODE, live)
+            message = f"the JILNode is at {_aim(live)}, what was decided is for {_aim(seen)}"
+            raise Conflict("GET", f"JILNode {subject.node}", reason="Conflict", message=message)
 
     def _refused(self, subject: ActSubject, wanted: Disruption, answer: Deny | Impossible) -> str:
         note = f"{wanted.act} {wanted.target} is not allowed now: {answer}"
@@ -192,6 +213,11 @@ class NodeGate:
         except ValueError:
             return []
         return [entry for entry in ledger.get("open", []) if entry.get("node") == subject.node]
+
+
+def _aim(node: Manifest) -> tuple[str, int]:
+    """What an act is for: the generation rises with every change of the spec and with the wish to delete."""
+    return str(node["metadata"]["uid"]), int(node["metadata"].get("generation", 0))
 
 
 def _disruption(
