@@ -53,6 +53,7 @@ class BrokenGlass(SpecModel):
     """One digest that a JILOperation let in for some time."""
 
     operation: ObjectName = Field(description="JILOperation in the namespace.")
+    digest: ImageDigest = Field(description="Digest that it lets in, sha256: and 64 hex digits.")
     requested_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(
         description="User who asked for it, as the API server knew them."
     )
@@ -105,8 +106,8 @@ class AllowListSpec(SpecModel):
     digests: Annotated[Mapping[ImageDigest, AllowedImage], Len(0, DIGESTS_MAX)] = Field(
         default_factory=dict, description="Digest (sha256:...) -> why it may run."
     )
-    break_glass: Annotated[Mapping[ImageDigest, BrokenGlass], Len(0, BREAK_GLASS_MAX)] = Field(
-        default_factory=dict, description="Digest (sha256:...) -> the operation that lets it run for some time."
+    break_glass: Annotated[tuple[BrokenGlass, ...], Len(0, BREAK_GLASS_MAX), ListMap("operation")] = Field(
+        default=(), description="Digests that operations let run for some time."
     )
     verdicts: Annotated[tuple[CachedVerdict, ...], Len(0, VERDICTS_MAX), ListMap("release", ("image",))] = Field(
         default=(), description="Verdicts about the images of the releases that are wanted or run here."

@@ -1,8 +1,8 @@
 """The one writer of JILImageAllowList objects.
 
-A list has two parts with an owner each: what releases let run (``ReleasePart``) and what break-glass operations let run
-for some time. Each owner gives its part whole, every time; the other's stays as it is. Writes are compare-and-swap, and
-there is none when nothing differs. Every digest that comes or goes has its line in the audit log.
+A list has parts with an owner each: what releases let run (``ReleasePart``), and one entry for every break-glass operation
+whose time is not over. Each owner gives its part whole, every time; the others' stay as they are. Writes are
+compare-and-swap, and there is none when nothing differs. Every digest that comes or goes has its line in the audit log.
 
 A list belongs to its Namespace object (ownerReference with the UID), so it goes when that goes, and a namespace that is
 made anew under the same name begins with a list of its own.
@@ -58,18 +58,20 @@ class ReleasePart:
             policy_hash=self.policy_hash,
             digests=dict(sorted(self.digests.items())),
             verdicts=tuple(sorted(self.verdicts, key=lambda verdict: (verdict.release, verdict.image))),
-            break_glass=spec.break_glass if spec is not None else {},
+            break_glass=spec.break_glass if spec is not None else (),
         )
 
 
-def with_break_glass(spec: AllowListSpec, entries: Mapping[str, BrokenGlass]) -> AllowListSpec:
-    """``spec`` with exactly these break-glass entries (``sha256:...`` -> entry)."""
-    return spec.model_copy(update={"break_glass": dict(sorted(entries.items()))})
+def with_break_glass(spec: AllowListSpec, operation: str, entry: BrokenGlass | None) -> AllowListSpec:
+    """``spec`` with exactly this entry of JILOperation ``operation``, or with none of it."""
+    kept = [other for other in spec.break_glass if other.operation != operation]
+    found = [*kept, entry] if entry is not None else kept
+    return spec.model_copy(update={"break_glass": tuple(sorted(found, key=lambda glass: glass.operation))})
 
 
 def allowed(spec: AllowListSpec, digest: str) -> bool:
     """Whether admission lets the digest in: what the policy of chart jil-operator says, for those who ask in Python."""
-    return digest in spec.digests or digest in spec.break_glass
+    return digest in spec.digests or any(glass.digest == digest for glass in spec.break_glass)
 
 
 class AllowLists:
@@ -83,7 +85,7 @@ class AllowLists:
         client: AllowListClient,
         *,
         seen: Callable[[str], Manifest | None] = lambda namespace: None,
-        remember: Callable[[Kind, Manifest], None] = lambda kind, obj: None,
+        remember: Callable[[Kind, Manifest], object] = lambda kind, obj: None,
     ) -> None:
         self._client = client
         self._seen = seen
@@ -107,14 +109,14 @@ class AllowLists:
         return written
 
     async def publish_break_glass(
-        self, namespace: str, *, namespace_uid: str, entries: Mapping[str, BrokenGlass]
+        self, namespace: str, *, namespace_uid: str, operation: str, entry: BrokenGlass | None
     ) -> AllowListSpec | None:
-        """Make ``entries`` the break-glass part. None, and nothing written, when the namespace has no list: making one
-        would keep out all that is not in it. Raises as ``publish_releases``."""
+        """Make ``entry`` the one of JILOperation ``operation``; None takes it out. Returns None, and writes nothing, when
+        the namespace has no list: making one would keep out all that is not in it. Raises as ``publish_releases``."""
         return await self._publish(
             namespace,
             namespace_uid,
-            lambda spec: with_break_glass(spec, entries) if spec is not None else None,
+            lambda spec: with_break_glass(spec, operation, entry) if spec is not None else None,
             make=False,
         )
 
@@ -226,9 +228,9 @@ def _reasons(spec: AllowListSpec | None) -> dict[str, list[str]]:
     for digest, image in spec.digests.items():
         kept = [f"kept since {_time(image.kept_since)}"] if image.kept_since else []
         found[digest] = [*(f"release {name}" for name in image.releases), *kept]
-    for digest, glass in spec.break_glass.items():
+    for glass in spec.break_glass:
         why = f"operation {glass.operation} of {glass.requested_by} until {_time(glass.until)}"
-        found[digest] = [*found.get(digest, []), why]
+        found[glass.digest] = [*found.get(glass.digest, []), why]
     return found
 
 

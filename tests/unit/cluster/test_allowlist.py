@@ -18,7 +18,7 @@ from tests.unit.cluster.memory_api import MemoryApi
 SPACE, UID = "jil-ch-finma", "uid-of-the-namespace"
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 UNTIL = datetime(2027, 1, 16, tzinfo=UTC)
-GLASS = BrokenGlass(operation="inc-1", requested_by="ops-lead", until=UNTIL)
+GLASS = BrokenGlass(operation="inc-1", digest=C, requested_by="ops-lead", until=UNTIL)
 
 
 class CountingApi(MemoryApi):
@@ -66,17 +66,17 @@ async def test_the_first_part_of_the_releases_makes_the_list_and_gives_it_to_its
 async def test_i6_without_a_list_a_break_glass_makes_none_since_it_would_keep_everything_else_out(
     api: CountingApi,
 ) -> None:
-    assert await AllowLists(api).publish_break_glass(SPACE, namespace_uid=UID, entries={A: GLASS}) is None
+    assert await AllowLists(api).publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS) is None
     assert api.writes == 0
 
 
 async def test_each_owner_replaces_its_own_part_and_leaves_the_others_alone(api: CountingApi) -> None:
     lists = AllowLists(api)
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
-    await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={C: GLASS})
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
     spec = await lists.publish_releases(SPACE, namespace_uid=UID, part=part(B))
     assert [allowed(spec, digest) for digest in (A, B, C)] == [False, True, True]
-    ended = await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={})
+    ended = await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=None)
     assert ended is not None
     assert [allowed(ended, digest) for digest in (A, B, C)] == [False, True, False]
 
@@ -86,7 +86,7 @@ async def test_what_is_there_already_is_not_written_and_a_list_that_was_seen_is_
     lists = AllowLists(api, seen=lambda namespace: stored(api) if namespace == SPACE else None)
     reads, writes = api.reads, api.writes
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(B, A))
-    await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={})
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=None)
     assert (api.reads, api.writes) == (reads, writes)
     seen = lists.read(SPACE)
     assert seen is not None
@@ -98,7 +98,7 @@ async def test_an_outdated_view_is_corrected_by_a_live_read(api: CountingApi) ->
     lists = AllowLists(api)
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
     old = {**stored(api)}
-    await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={C: GLASS})
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
     behind = AllowLists(api, seen=lambda namespace: old)
     spec = await behind.publish_releases(SPACE, namespace_uid=UID, part=part(A, B))
     assert allowed(spec, C)
@@ -109,7 +109,7 @@ async def test_of_two_owners_that_write_at_once_neither_loses_its_part(api: Coun
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
 
     async def operation_opens() -> None:
-        await AllowLists(api).publish_break_glass(SPACE, namespace_uid=UID, entries={C: GLASS})
+        await AllowLists(api).publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
 
     api.meanwhile = [operation_opens]
     spec = await lists.publish_releases(SPACE, namespace_uid=UID, part=part(B))
@@ -133,6 +133,19 @@ async def test_who_loses_the_race_every_time_is_told_so(api: CountingApi) -> Non
     assert len(api.meanwhile) == 16
 
 
+async def test_two_operations_may_let_the_same_digest_in_and_each_ends_for_itself(api: CountingApi) -> None:
+    lists = AllowLists(api)
+    await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
+    other = GLASS.model_copy(update={"operation": "inc-2"})
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-2", entry=other)
+    one = await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=None)
+    none = await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-2", entry=None)
+    assert one is not None
+    assert none is not None
+    assert (allowed(one, C), allowed(none, C)) == (True, False)
+
+
 @pytest.mark.parametrize("change", ["another namespace", "being deleted"])
 async def test_the_list_of_a_namespace_that_is_gone_is_never_taken_over(api: CountingApi, change: str) -> None:
     await AllowLists(api).publish_releases(SPACE, namespace_uid="uid-before", part=part(A))
@@ -150,8 +163,9 @@ async def test_the_list_of_a_namespace_that_is_gone_is_never_taken_over(api: Cou
 async def test_a_part_above_the_bounds_of_the_api_is_refused_before_it_is_sent(api: CountingApi) -> None:
     lists = AllowLists(api)
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
+    too_much = GLASS.model_copy(update={"digest": "latest"})
     with pytest.raises(ValidationError):
-        await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={"latest": GLASS})
+        await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=too_much)
     with pytest.raises(ValidationError):
         await lists.publish_releases(SPACE, namespace_uid=UID, part=part(*(f"sha256:{n:064}" for n in range(2049))))
     assert stored(api)["spec"]["digests"].keys() == {A}
@@ -170,7 +184,7 @@ async def test_i9_every_digest_that_comes_or_goes_has_its_audit_line(
     caplog.set_level(logging.INFO, "jil.audit")
     lists = AllowLists(api)
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
-    await lists.publish_break_glass(SPACE, namespace_uid=UID, entries={C: GLASS})
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
     await lists.publish_releases(SPACE, namespace_uid=UID, part=part(B))
     lines = [record.audit for record in caplog.records if record.name == "jil.audit"]  # type: ignore[attr-defined]
     assert [(line["made"], line["added"], line["removed"]) for line in lines] == [

@@ -1,0 +1,352 @@
+"""JILOperation BreakGlass on an API server in memory: once, until its end, whoever applies it how often."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from jil.api import kinds
+from jil.api.allowlist import AllowedImage, AllowListSpec, JILImageAllowList
+from jil.api.conditions import ConditionType, Reason
+from jil.api.kinds import Kind
+from jil.api.operation import OperationStatus, OperationType
+from jil.cluster.allowlist import AllowLists, ReleasePart, allowed
+from jil.cluster.claim import Claims, ClaimUnreadableError, claim_name
+from jil.cluster.status import StatusWriter
+from jil.controller.deps import Deps
+from jil.controller.operation import OperationReconciler
+from jil.controller.operation_break_glass import BreakGlassHandler
+from jil.engine.outcome import Result
+from jil.engine.queue import Key
+from jil.engine.store import Store
+from tests.cluster.api.case import BASES, TRUST, changed
+from tests.unit.cluster.memory_api import SYSTEM, Crash, FakeClock, MemoryApi
+
+SPACE = "jil-ch-finma"
+A, B = (f"sha256:{letter * 64}" for letter in "ab")
+
+
+class Told:
+    """Events as they were recorded."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def normal(self, regarding: Mapping[str, Any], reason: Reason, note: str, *, action: str) -> None:
+        self.events.append(("Normal", reason.value, note))
+
+    def warning(self, regarding: Mapping[str, Any], reason: Reason, note: str, *, action: str) -> None:
+        self.events.append(("Warning", reason.value, note))
+
+
+class Api(MemoryApi):
+    """Can say all that it has of a kind."""
+
+    def all(self, kind: Kind) -> list[dict[str, Any]]:
+        return [copy.deepcopy(one) for (plural, *_), one in self._objects.items() if plural == kind.plural]
+
+
+class Rig:
+    """A namespace of a network, with an allow-list if ``trust``; operations are applied and deleted by people."""
+
+    def __init__(self, *, trust: bool = True, has_list: bool = True) -> None:
+        self.api, self.clock, self.store, self.told = Api(), FakeClock(), Store(), Told()
+        self._versions, self._uids = itertools.count(1), itertools.count(1)
+        self.put(kinds.NAMESPACE, {"metadata": {"name": SPACE, "uid": "space"}})
+        policy = {"spec/trust": TRUST} if trust else {}
+        self.put(kinds.JIL_NETWORK, changed(BASES["JILNetwork"], {"metadata/name": "jil-devnet", **policy}))
+        self.put(kinds.JIL_JURISDICTION, changed(BASES["JILJurisdiction"], {"metadata/namespace": SPACE}))
+        self._has_list = has_list
+        self.restart()
+
+    async def begin(self) -> None:
+        if self._has_list:
+            images = {A: AllowedImage(image=f"r.example/x@{A}", releases=("r1",))}
+            part = ReleasePart(network="jil-devnet", policy_hash="h", digests=images)
+            await self.lists.publish_releases(SPACE, namespace_uid="space", part=part)
+
+    def restart(self) -> None:
+        """A new process: it knows what is stored, and nothing else."""
+        api, remember = self.api, self.store.put
+        for kind in (kinds.CONFIG_MAP, kinds.JIL_IMAGE_ALLOW_LIST):
+            for live in api.all(kind):
+                self.store.put(kind, live)
+        self.lists = AllowLists(
+            api, seen=lambda space: self.store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, space), remember=remember
+        )
+        self.glass = BreakGlassHandler(self.store, self.lists, self.clock)
+        claims = Claims(
+            api, SYSTEM, seen=lambda name: self.store.get(kinds.CONFIG_MAP, SYSTEM, name), remember=remember
+        )
+        deps = SimpleNamespace(
+            store=self.store, clock=self.clock, events=self.told, statuses=StatusWriter(self, clock=self.clock)
+        )
+        self.reconcile = OperationReconciler(cast(Deps, deps), claims, {OperationType.BREAK_GLASS: self.glass})
+
+    def put(self, kind: Kind, obj: dict[str, Any]) -> None:
+        obj = copy.deepcopy(obj)
+        obj["metadata"]["resourceVersion"] = str(next(self._versions) + 10_000)
+        self.store.put(kind, obj)
+
+    async def apply_status(self, kind: Kind, manifest: dict[str, Any], *, manager: str) -> dict[str, Any]:
+        meta = manifest["metadata"]
+        live = self.store.get(kind, meta["namespace"], meta["name"])
+        assert live is not None
+        self.put(kind, {**live, "status": manifest["status"]})
+        return manifest
+
+    def apply(self, name: str = "inc-1", hours: float = 4, **spec: Any) -> Key:
+        until = (self.clock.now() + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+        wanted = {
+            **BASES["JILOperation"]["spec"],
+            "requestId": "INC-1",
+            "breakGlass": {"digest": B, "until": until},
+            **spec,
+        }
+        metadata = {"name": name, "namespace": SPACE, "uid": f"op-{next(self._uids)}", "generation": 1}
+        self.put(kinds.JIL_OPERATION, {"metadata": metadata, "spec": wanted})
+        return Key(kinds.JIL_OPERATION.kind, SPACE, name)
+
+    def delete(self, name: str = "inc-1") -> None:
+        live = self.store.get(kinds.JIL_OPERATION, SPACE, name)
+        assert live is not None
+        self.store.remove(kinds.JIL_OPERATION, live)
+
+    def status(self, name: str = "inc-1") -> OperationStatus:
+        live = self.store.get(kinds.JIL_OPERATION, SPACE, name)
+        assert live is not None
+        return OperationStatus.model_validate(live["status"])
+
+    def says(self, name: str = "inc-1") -> tuple[str | None, str, str]:
+        """(phase, status of Ready, reason of Ready)."""
+        status = self.status(name)
+        (ready,) = [condition for condition in status.conditions if condition.type == ConditionType.READY]
+        return status.phase, ready.status.value, ready.reason
+
+    @property
+    def list(self) -> AllowListSpec:
+        return JILImageAllowList.parse(self.api.live(kinds.JIL_IMAGE_ALLOW_LIST, SPACE, "")).spec
+
+    @property
+    def open(self) -> bool:
+        return allowed(self.list, B)
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    made = Rig()
+    await made.begin()
+    return made
+
+
+async def test_the_digest_is_let_in_until_its_time_is_over(rig: Rig) -> None:
+    key = rig.apply(hours=4)
+    assert await rig.reconcile(key) == Result(4 * 3600.0)
+    assert rig.open
+    assert rig.says() == ("Active", "True", "BreakGlassOpen")
+    started = rig.status().started_at
+    rig.clock.advance(4 * 3600 - 1)
+    assert await rig.reconcile(key) == Result(1.0)
+    assert rig.open
+    rig.clock.advance(1)
+    assert await rig.reconcile(key) == Result()
+    assert not rig.open
+    assert allowed(rig.list, A)
+    assert rig.says() == ("Succeeded", "True", "Expired")
+    status = rig.status()
+    assert (status.started_at, status.completed_at) == (started, rig.clock.now())
+    (target,) = status.targets
+    assert (target.name, target.phase) == (B, "Succeeded")
+
+
+async def test_nothing_is_written_while_nothing_happens(rig: Rig) -> None:
+    key = rig.apply()
+    await rig.reconcile(key)
+    writes, told = rig.api.writes, len(rig.told.events)
+    for _ in range(3):
+        rig.clock.advance(60)
+        await rig.reconcile(key)
+    assert (rig.api.writes, len(rig.told.events)) == (writes, told)
+
+
+async def test_the_event_of_a_broken_glass_is_a_warning_that_says_who_and_why(rig: Rig) -> None:
+    key = rig.apply()
+    await rig.reconcile(key)
+    ((kind, reason, note),) = rig.told.events
+    assert (kind, reason) == ("Warning", "BreakGlassOpen")
+    assert f"{B} may run in namespace {SPACE} until" in note
+    assert "because ops-lead said: the signer is down" in note
+    rig.clock.advance(4 * 3600)
+    await rig.reconcile(key)
+    assert rig.told.events[1][:2] == ("Normal", "Expired")
+
+
+async def test_i9_beginning_and_end_are_audit_lines_with_who_what_and_why(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "jil.audit")
+    key = rig.apply()
+    await rig.reconcile(key)
+    rig.clock.advance(4 * 3600)
+    await rig.reconcile(key)
+    lines = [record.audit for record in caplog.records if record.name == "jil.audit"]  # type: ignore[attr-defined]
+    assert [line["action"] for line in lines] == ["operation.start", "image.allow", "image.allow", "operation.end"]
+    for line in (lines[0], lines[3]):
+        assert (line["requestedBy"], line["requestId"], line["type"]) == ("ops-lead", "INC-1", "BreakGlass")
+        assert line["why"].startswith("the signer is down")
+    assert lines[0]["spec"]["breakGlass"]["digest"] == B
+    assert (lines[1]["added"].keys(), lines[2]["removed"]) == ({B}, [B])
+
+
+async def test_an_operation_that_is_deleted_ends_early(rig: Rig) -> None:
+    key = rig.apply()
+    await rig.reconcile(key)
+    rig.delete()
+    await rig.reconcile(key)
+    assert not rig.open
+
+
+@pytest.mark.parametrize("name", ["inc-1", "other-name"])
+async def test_a_request_never_runs_twice_however_often_it_is_applied_again(rig: Rig, name: str) -> None:
+    key = rig.apply()
+    spec = (rig.store.get(kinds.JIL_OPERATION, SPACE, "inc-1") or {})["spec"]
+    await rig.reconcile(key)
+    rig.delete()
+    await rig.reconcile(key)
+    for _ in range(3):
+        again = rig.apply(name, **spec)
+        await rig.reconcile(again)
+        assert not rig.open
+        assert rig.says(name) == ("Succeeded", "True", "AlreadyRan")
+        rig.delete(name)
+        await rig.reconcile(again)
+
+
+async def test_an_object_that_git_makes_anew_before_anybody_looked_ends_the_glass_of_its_forerunner(rig: Rig) -> None:
+    key = rig.apply()
+    spec = (rig.store.get(kinds.JIL_OPERATION, SPACE, "inc-1") or {})["spec"]
+    await rig.reconcile(key)
+    rig.delete()
+    rig.apply("inc-1", **spec)
+    await rig.reconcile(key)
+    assert not rig.open
+    assert rig.says() == ("Succeeded", "True", "AlreadyRan")
+
+
+async def test_a_used_id_with_another_command_is_refused(rig: Rig) -> None:
+    await rig.reconcile(rig.apply())
+    other = rig.apply("inc-2", reason="something else")
+    await rig.reconcile(other)
+    assert rig.says("inc-2") == ("Refused", "False", "AlreadyRan")
+    assert "for another command (JILOperation inc-1): an id runs once. Use another requestId" in (
+        rig.status("inc-2").targets[0].message
+    )
+    assert rig.open
+
+
+async def test_the_same_id_in_another_namespace_is_another_request() -> None:
+    assert claim_name("jil-ch-finma", "INC-1") != claim_name("jil-sg-mas", "INC-1")
+
+
+async def test_two_requests_for_one_digest_end_each_for_itself(rig: Rig) -> None:
+    one, two = rig.apply(hours=1), rig.apply("inc-2", hours=2, requestId="INC-2")
+    await rig.reconcile(one)
+    await rig.reconcile(two)
+    rig.clock.advance(3600)
+    await rig.reconcile(one)
+    assert rig.open
+    rig.clock.advance(3600)
+    await rig.reconcile(two)
+    assert not rig.open
+
+
+async def test_what_was_over_before_the_operator_took_it_up_is_not_let_in(rig: Rig) -> None:
+    key = rig.apply(hours=1)
+    rig.clock.advance(3600)
+    assert await rig.reconcile(key) == Result()
+    assert not rig.open
+    assert rig.says() == ("Refused", "False", "Expired")
+    assert "nothing was let in" in rig.status().targets[0].message
+
+
+async def test_without_a_policy_there_is_no_glass_and_no_list_is_made() -> None:
+    rig = Rig(trust=False, has_list=False)
+    await rig.reconcile(rig.apply())
+    assert rig.says() == ("Refused", "False", "NoPolicy")
+    assert rig.api.writes == 0
+
+
+async def test_a_list_that_is_on_its_way_is_waited_for() -> None:
+    rig = Rig(has_list=False)
+    key = rig.apply()
+    result = await rig.reconcile(key)
+    assert rig.says() == ("Pending", "False", "Progressing")
+    assert result.requeue_after is not None
+    rig._has_list = True
+    await rig.begin()
+    await rig.reconcile(key)
+    assert rig.open
+
+
+async def test_i8_killed_at_any_write_it_converges_and_runs_once() -> None:
+    clean = Rig()
+    await clean.begin()
+    before = clean.api.writes
+    await clean.reconcile(clean.apply())
+    clean.clock.advance(4 * 3600)
+    await clean.reconcile(Key(kinds.JIL_OPERATION.kind, SPACE, "inc-1"))
+    writes = clean.api.writes - before
+    assert writes == 4  # the claim, in, out, the result
+    for number, after in itertools.product(range(1, writes + 1), (False, True)):
+        rig = Rig()
+        await rig.begin()
+        key = rig.apply()
+        rig.api.crash_at, rig.api.crash_after_write = rig.api.writes + number, after
+        crashes = 0
+        for passes in range(6):
+            try:
+                await rig.reconcile(key)
+            except Crash:
+                crashes += 1
+                rig.api.crash_at = None
+                rig.restart()
+            if passes == 2:
+                assert rig.open, (number, after)
+                rig.clock.advance(4 * 3600)
+        assert crashes == 1, (number, after)
+        assert not rig.open
+        assert rig.says() == ("Succeeded", "True", "Expired")
+
+
+async def test_entries_of_operations_that_went_while_no_operator_ran_are_taken_out_at_the_start(rig: Rig) -> None:
+    await rig.reconcile(rig.apply())
+    kept = rig.apply("inc-2", requestId="INC-2")
+    await rig.reconcile(kept)
+    rig.delete()
+    rig.restart()
+    await rig.glass.lead()
+    assert [glass.operation for glass in rig.list.break_glass] == ["inc-2"]
+
+
+async def test_a_claim_that_somebody_edited_is_no_permission(rig: Rig) -> None:
+    key = rig.apply()
+    await rig.reconcile(key)
+    name = claim_name(SPACE, "INC-1")
+    damaged = {**rig.api.live(kinds.CONFIG_MAP, name, SYSTEM), "data": {"claim": "{}"}}
+    rig.put(kinds.CONFIG_MAP, damaged)
+    with pytest.raises(ClaimUnreadableError, match="Restore it from a backup"):
+        await rig.reconcile(key)
+
+
+async def test_a_spec_that_this_operator_cannot_read_lets_nothing_in(rig: Rig) -> None:
+    key = rig.apply(type="Halt")
+    await rig.reconcile(key)
+    assert not rig.open
+    assert rig.says() == ("Refused", "False", "SpecUnreadable")
