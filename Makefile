@@ -50,8 +50,12 @@ generate: ## Write the generated files
 golden: ## Write the golden files of the renderers (read the diff before you commit it)
 	@$(BIN)/python tests/unit/render/golden.py && $(BIN)/python -m tests.unit.charts.goldens --write
 
-unit cluster faults e2e: ## One layer of tests (faults FULL=1: every kill point)
+unit cluster e2e: ## One layer of tests
 	@$(BIN)/python -m tests.stages --only $@
+
+faults: venv ## Every crash and two-leader point, a sample of the rest, every planted bug (FULL=1: everything; resumable; docs/faults.md)
+	@$(BIN)/python -m tests.faults $(if $(FULL),--full) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(MINUTES),--minutes $(MINUTES))
+	@JIL_FAULTS=1 $(BIN)/pytest tests/faults/test_plants.py tests/faults/test_mutations.py -q -s --timeout 7200
 
 fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
 	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)
