@@ -15,6 +15,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "jil-jurisdiction.namespaceLabels" -}}
 jil.io/network: {{ required "network is missing: the name of the JILNetwork, e.g. --set network=jil-devnet" .Values.network | quote }}
 jil.io/jurisdiction: {{ required "jurisdiction.name is missing: the name of the JILJurisdiction, e.g. --set jurisdiction.name=ch-finma" .Values.jurisdiction.name | quote }}
+{{- if eq .Values.imageTrust "required" }}
+jil.io/image-trust: required
+{{- end }}
 pod-security.kubernetes.io/enforce: restricted
 pod-security.kubernetes.io/warn: restricted
 pod-security.kubernetes.io/audit: restricted

@@ -111,6 +111,8 @@ def wait_for_guards(cluster: ControlPlane) -> None:
             f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe?dryRun=All",
             {"metadata": {"annotations": {"a": "b"}}},
         ),
+        lambda: admin.create("/apis/jil.io/v1alpha1/jilimageallowlists?dryRun=All", allow_list("guard-probe")),
+        lambda: admin.create(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jiloperations?dryRun=All", break_glass()),
     ]
     for probe in probes:
         eventually(lambda probe=probe: _refused(probe), "the guards to be in force")  # type: ignore[misc]
@@ -234,6 +236,19 @@ def jil_record(name: str) -> Manifest:
         "bootstrapped": False,
     }
     return {"apiVersion": "jil.io/v1alpha1", "kind": "JILNodeRecord", "metadata": {"name": name}, "spec": spec}
+
+
+def allow_list(name: str) -> Manifest:
+    """An empty JILImageAllowList."""
+    kind = {"apiVersion": "jil.io/v1alpha1", "kind": "JILImageAllowList"}
+    return {**kind, "metadata": {"name": name}, "spec": {"network": "jil-devnet"}}
+
+
+def break_glass() -> Manifest:
+    """A JILOperation in the name of somebody else."""
+    glass = {"digest": f"sha256:{'a' * 64}", "until": "2027-01-01T00:00:00Z"}
+    spec = {"type": "BreakGlass", "requestId": "INC-1", "requestedBy": "nobody", "reason": "none", "breakGlass": glass}
+    return {"apiVersion": "jil.io/v1alpha1", "kind": "JILOperation", "metadata": {"name": "inc-1"}, "spec": spec}
 
 
 def definition(plural: str, group: str) -> Manifest:

@@ -59,7 +59,7 @@ def test_an_upgrade_changes_only_what_the_values_changed(cluster: ControlPlane, 
 
 
 def test_turning_the_guards_off_is_said_loudly(cluster: ControlPlane, helm: Helm) -> None:
-    off = ("guards.deletion", "guards.startPermit", "guards.usersObjects")
+    off = ("guards.deletion", "guards.startPermit", "guards.usersObjects", "guards.images", "guards.operations")
     notes = helm.upgrade_operator("--set", ",".join(f"{value}=false" for value in off))
     for value in off:
         assert f"WARNING: {value} is off." in notes
@@ -114,6 +114,13 @@ def test_a_second_manager_that_applies_the_rendered_objects_twice_sees_no_drift(
         items = json.loads(applied.stdout)["items"]
         return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
 
+    def checked() -> bool:
+        # The API server writes what it found out about the types of a policy into its status, in its own time.
+        items = cluster.admin.get(POLICIES)["items"]
+        return all(p["metadata"]["generation"] == p.get("status", {}).get("observedGeneration") for p in items)
+
+    versions()
+    eventually(checked, "the policies to be type-checked")
     first = versions()
     assert len(first) == len(manifests)
     assert versions() == first

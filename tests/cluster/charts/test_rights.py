@@ -36,6 +36,10 @@ ALLOWED = [
     (EVERYWHERE, "jilreleases.jil.io", READS),
     (EVERYWHERE, "jiljurisdictions.jil.io", READS),
     (EVERYWHERE, "jilnodes/status.jil.io", ("patch",)),
+    (EVERYWHERE, "jilreleases/status.jil.io", ("patch",)),
+    (EVERYWHERE, "jiloperations.jil.io", READS),
+    (EVERYWHERE, "jiloperations/status.jil.io", ("patch",)),
+    (EVERYWHERE, "jilimageallowlists.jil.io", ("get", "list", "watch", "create", "update")),
     (EVERYWHERE, "namespaces", READS),
     (EVERYWHERE, "nodes", READS),
     (EVERYWHERE, "pods", READS),
@@ -71,6 +75,8 @@ DENIED = [
     (EVERYWHERE, "jilnetworks.jil.io", WRITES),
     (EVERYWHERE, "jilreleases.jil.io", WRITES),
     (EVERYWHERE, "jiljurisdictions.jil.io", WRITES),
+    (EVERYWHERE, "jiloperations.jil.io", (*WRITES, "breakglass")),
+    (EVERYWHERE, "jilimageallowlists.jil.io", ("patch", "delete", "deletecollection")),
     (EVERYWHERE, "jilnoderecords.jil.io", READS),
     (EVERYWHERE, "rolebindings.rbac.authorization.k8s.io", (*READS, *WRITES)),
     (EVERYWHERE, "clusterroles.rbac.authorization.k8s.io", ("bind", "escalate")),
@@ -194,9 +200,11 @@ PEOPLE = [
     ("edit", "jiljurisdictions.jil.io", READS, WRITES),
     ("edit", "jilnoderecords.jil.io", READS, WRITES),
     ("edit", "jilnodes/status.jil.io", (), WRITES),
+    ("edit", "jiloperations.jil.io", READS, (*WRITES, "breakglass")),
     ("admin", "jilnodes.jil.io", (*READS, *WRITES), ()),
     ("admin", "jiljurisdictions.jil.io", (*READS, *WRITES), ()),
     ("admin", "jilnoderecords.jil.io", READS, WRITES),
+    ("admin", "jiloperations.jil.io", (*READS, *WRITES), ("breakglass",)),
 ]
 
 

@@ -43,12 +43,13 @@ def test_i4_the_operator_cannot_delete_what_holds_data_or_identity(grants: list[
         ("jil.io", "jilnodes"),
         ("jil.io", "jilnetworks"),
         ("jil.io", "jilnoderecords"),
+        ("jil.io", "jilimageallowlists"),
     ):
         assert not verbs(grants, resource, group=group) & {"delete", "deletecollection"}, resource
 
 
 def test_i10_the_operator_has_no_verb_that_creates_or_replaces_a_users_object(grants: list[Grant]) -> None:
-    for resource in ("jilnetworks", "jilreleases", "jiljurisdictions"):
+    for resource in ("jilnetworks", "jilreleases", "jiljurisdictions", "jiloperations"):
         assert verbs(grants, resource, group="jil.io") == {"get", "list", "watch"}
     # Finalizers live in metadata; guard jil-users-objects keeps the patch to them.
     assert verbs(grants, "jilnodes", group="jil.io") == {"get", "list", "watch", "patch"}
@@ -61,7 +62,11 @@ def test_the_operator_writes_workloads_only_where_an_admin_bound_it(grants: list
         "jilnodes.jil.io",
         "jilnodes/status.jil.io",
         "jilnetworks/status.jil.io",
+        "jilreleases/status.jil.io",
         "jiljurisdictions/status.jil.io",
+        "jiloperations/status.jil.io",
+        # Guard jil-allow-list keeps everybody else out.
+        "jilimageallowlists.jil.io",
     }
 
 
@@ -77,11 +82,23 @@ def test_nothing_lets_the_operator_raise_its_own_rights_or_run_code_in_a_pod(gra
     }
 
 
-def test_records_are_in_no_role_of_people_that_writes(manifests: list[Manifest]) -> None:
+@pytest.mark.parametrize("resource", ["jilnoderecords", "jilimageallowlists"])
+def test_what_the_operator_keeps_is_in_no_role_of_people_that_writes(manifests: list[Manifest], resource: str) -> None:
     for role in of_kind(manifests, "ClusterRole"):
         for rule in role["rules"]:
-            if "jilnoderecords" in rule["resources"]:
+            if resource in rule["resources"] and role["metadata"]["name"] != ACCOUNT.name:
                 assert not set(rule["verbs"]) & WRITES, role["metadata"]["name"]
+
+
+def test_i6_the_verb_that_breaks_the_glass_is_in_one_role_that_nobody_gets_by_aggregation_or_binding(
+    manifests: list[Manifest],
+) -> None:
+    roles = [*of_kind(manifests, "ClusterRole"), *of_kind(manifests, "Role")]
+    (found,) = [role for role in roles if any("breakglass" in rule["verbs"] for rule in role["rules"])]
+    assert found["metadata"]["name"] == "jil-operator-breakglass"
+    assert not [label for label in found["metadata"]["labels"] if "aggregate" in label]
+    bindings = [*of_kind(manifests, "ClusterRoleBinding"), *of_kind(manifests, "RoleBinding")]
+    assert "jil-operator-breakglass" not in {binding["roleRef"]["name"] for binding in bindings}
 
 
 @pytest.mark.parametrize("name", ["view", "edit", "admin"])

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from jil.api.kinds import JIL_IMAGE_ALLOW_LIST
+from jil.api.labels import APP_MANAGED_BY, IMAGE_TRUST, IMAGE_TRUST_REQUIRED, MANAGED_BY
+from jil.api.operation import BREAK_GLASS_DAYS
 from jil.engine import metrics
 from jil.engine.settings import Settings
-from tests.unit.charts.rendering import CHARTS, IMAGE, Manifest, of_kind, only, operator
+from tests.unit.charts.rendering import CHARTS, IMAGE, Manifest, jurisdiction, of_kind, only, operator
 
 
 def pod_spec(manifests: list[Manifest]) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def test_a_private_ca_is_mounted_and_named_to_openssl(kind: str, source: dict[st
 
 def test_the_guards_name_the_service_account_of_the_releases_namespace() -> None:
     rendered = operator(namespace="platform")
-    for name in ("jil-start-permit", "jil-users-objects"):
+    for name in ("jil-start-permit", "jil-users-objects", "jil-allow-list"):
         policy = only(rendered, "ValidatingAdmissionPolicy", name)
         assert "system:serviceaccount:platform:jil-operator" in yaml.safe_dump(policy, width=1000)
     assert "'platform'" in yaml.safe_dump(only(rendered, "ValidatingAdmissionPolicy", "jil-deletion-guard"), width=1000)
@@ -173,6 +176,8 @@ def test_the_guards_name_the_service_account_of_the_releases_namespace() -> None
         ("deletion", {"jil-deletion-guard", "jil-guard-labels"}),
         ("startPermit", {"jil-start-permit"}),
         ("usersObjects", {"jil-users-objects"}),
+        ("images", {"jil-images", "jil-allow-list"}),
+        ("operations", {"jil-operations"}),
     ],
 )
 def test_a_guard_that_is_off_takes_its_policy_and_binding_away(value: str, policies: set[str]) -> None:
@@ -190,3 +195,34 @@ def test_every_guard_fails_closed_and_denies(manifests: list[Manifest]) -> None:
         assert policy["spec"]["failurePolicy"] == "Fail"
         binding = only(manifests, "ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
         assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
+
+
+def test_i6_a_namespace_that_requires_signatures_admits_nothing_without_its_list() -> None:
+    assert list(of_kind(jurisdiction(), "ValidatingAdmissionPolicyBinding")) == []
+    required = jurisdiction("--set", "imageTrust=required")
+    (binding,) = of_kind(required, "ValidatingAdmissionPolicyBinding")
+    (namespace,) = of_kind(required, "Namespace")
+    name = namespace["metadata"]["name"]
+    assert (
+        binding["spec"]["policyName"] == only(operator(), "ValidatingAdmissionPolicy", "jil-images")["metadata"]["name"]
+    )
+    assert binding["spec"]["paramRef"] == {"name": name, "parameterNotFoundAction": "Deny"}
+    assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
+    selector = binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"]
+    assert selector == {"kubernetes.io/metadata.name": name}
+    assert namespace["metadata"]["labels"][IMAGE_TRUST] == IMAGE_TRUST_REQUIRED
+
+
+def test_the_policy_about_images_finds_the_lists_by_a_label_that_the_operator_gives_them(
+    manifests: list[Manifest],
+) -> None:
+    paramref = only(manifests, "ValidatingAdmissionPolicyBinding", "jil-images")["spec"]["paramRef"]
+    assert paramref["selector"]["matchLabels"] == {APP_MANAGED_BY: MANAGED_BY}
+    param = only(manifests, "ValidatingAdmissionPolicy", "jil-images")["spec"]["paramKind"]
+    assert param == {"apiVersion": JIL_IMAGE_ALLOW_LIST.api_version, "kind": JIL_IMAGE_ALLOW_LIST.kind}
+
+
+def test_no_break_glass_lasts_longer_in_the_policy_than_in_the_words_of_the_api(manifests: list[Manifest]) -> None:
+    policy = yaml.safe_dump(only(manifests, "ValidatingAdmissionPolicy", "jil-operations"), width=1000)
+    assert f"duration('{BREAK_GLASS_DAYS * 24}h')" in policy.replace("''", "'")
+    assert f"{BREAK_GLASS_DAYS} days from now" in policy

@@ -1,0 +1,68 @@
+"""A control plane with both charts, a namespace with an allow-list, and one that needs a list and has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from jil.api.allowlist import AllowedImage, AllowListSpec
+from testbed.apiclient import ApiClient, ApiError
+from testbed.controlplane import ControlPlane
+from tests.cluster.admission import objects
+from tests.cluster.admission.objects import ALLOWED, LISTS, REQUIRED, SPACE
+from tests.cluster.charts import rig
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """``admin`` is a cluster admin: the policies refuse even to it. ``operator`` has the operator's token."""
+
+    cluster: ControlPlane
+    helm: rig.Helm
+    admin: ApiClient
+    operator: ApiClient
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> tuple[int, str]:
+        """Exit code and everything that kubectl said."""
+        return objects.run(self.cluster, *arguments, stdin=stdin)
+
+
+def allow(guarded: Guarded, namespace: str, *digests: str, **more: Any) -> None:
+    """The operator writes the namespace's list: exactly these digests."""
+    spec = AllowListSpec(
+        network="jil-devnet",
+        digests={d: AllowedImage(image=objects.image(d), releases=("jil-1-0-0",)) for d in digests},
+        **more,
+    )
+    uid = guarded.admin.get(f"/api/v1/namespaces/{namespace}")["metadata"]["uid"]
+    manifest = objects.allow_list(namespace, uid, spec.wire())
+    try:
+        guarded.operator.create(LISTS, manifest)
+    except ApiError as error:
+        if error.code != 409:
+            raise
+        live = guarded.operator.get(f"{LISTS}/{namespace}")
+        guarded.operator.request("PUT", f"{LISTS}/{namespace}", {**live, "spec": spec.wire()})
+
+
+@pytest.fixture(scope="package")
+def guarded() -> Iterator[Guarded]:
+    """Namespace SPACE has a list with ALLOWED; REQUIRED asks for one and has none; OPEN is one of JIL without either."""
+    with ControlPlane() as cluster:
+        helm = rig.Helm(cluster.kubeconfig)
+        helm.upgrade_operator()
+        for space, more in ((SPACE, ()), (objects.OPEN, ()), (REQUIRED, ("--set", "imageTrust=required"))):
+            values = f"namespace.name={space},network=jil-devnet,jurisdiction.name={space}"
+            chart = str(rig.CHARTS / "jil-jurisdiction")
+            helm("upgrade", "--install", space, chart, "-n", rig.SYSTEM, "--set", values, *more)
+        cluster.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))
+        operator = rig.as_service_account(cluster, rig.SYSTEM, "jil-operator")
+        found = Guarded(cluster, helm, cluster.admin, operator)
+        allow(found, SPACE, ALLOWED)
+        for space in (SPACE, REQUIRED):
+            refused = objects.probe(cluster.admin, space)
+            rig.eventually(refused, f"the policy to be in force in {space}")
+        yield found
