@@ -29,6 +29,7 @@ ALWAYS = (
     Need("openssl", "openssl", "certificates of the control-plane rig"),
     Need("setpriv", "util-linux", "children that die with the tests"),
     Need("git", "git", "the checkout itself"),
+    Need("softhsm2-util", "softhsm2", "tests of keys behind PKCS#11"),
 )
 IMAGES = (
     Need("mvn", "maven", "collecting the jars of the Kafka image"),
