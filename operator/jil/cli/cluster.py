@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +66,21 @@ def create_secret(choice: Choice, namespace: str, name: str, entry: str, content
 
 
 def _client(choice: Choice) -> Any:
-    from kubernetes import config
+    from kubernetes import client, config
 
     try:
-        return config.new_client_from_config(choice.kubeconfig, choice.context)  # type: ignore[no-untyped-call]
+        # Named here because the library reads the variable once, when it is imported.
+        path = choice.kubeconfig or os.environ.get("KUBECONFIG")
+        return config.new_client_from_config(path, choice.context)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
+        why = str(error)[:200]
+    try:
+        inside = client.Configuration()
+        config.load_incluster_config(inside)  # type: ignore[no-untyped-call]
+        return client.ApiClient(inside)
+    except config.ConfigException:
         raise Stop(
-            f"no cluster to ask: {str(error)[:200]}; give --kubeconfig and --context, or a file with --policy",
-            Exit.USAGE,
+            f"no cluster to ask: {why}; give --kubeconfig and --context, or a file instead of a name", Exit.USAGE
         ) from None
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 
 from jil.api.trust import Track
 from jil.cli import cluster, options, output, policies, registries
@@ -122,6 +123,9 @@ def _ended(act: Callable[[], Exit | None], form: Format) -> int:
         error = stop
     except Fault as fault:
         error = Stop(fault.text, Exit.REFUSED, fault.reason)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        error = Stop(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r:.80})", Exit.USAGE)
     except ValueError as problem:
         error = Stop(str(problem), Exit.USAGE)
     except KeyboardInterrupt:

@@ -33,7 +33,10 @@ def _ask(variable: str, prompt: str, what: str, *, twice: bool) -> str:
         return given
     if not sys.stdin.isatty():
         raise Stop(f"{what} wants a password or PIN: set {variable}, or run this in a terminal", Exit.KEY)
-    typed = getpass.getpass(prompt)
-    if twice and getpass.getpass("Once more: ") != typed:
-        raise Stop("the two are not the same: nothing was written, run it again", Exit.KEY)
+    try:
+        typed = getpass.getpass(prompt)
+        if twice and getpass.getpass("Once more: ") != typed:
+            raise Stop("the two are not the same: nothing was written, run it again", Exit.KEY)
+    except EOFError:
+        raise Stop(f"{what} wants a password or PIN, and none was typed", Exit.KEY) from None
     return typed

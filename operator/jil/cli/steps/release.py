@@ -18,6 +18,7 @@ from jil.cli.steps.bench import Bench, check_approver, check_signer
 from jil.observe.registry import Reference
 from jil.trust import sign
 from jil.trust.decide import decide, decide_release
+from jil.trust.formats.statement import is_release
 from jil.trust.verdict import RefusalReason, Refused, Verified
 
 
@@ -39,6 +40,12 @@ def parse(document: Mapping[str, Any], where: str) -> JILRelease:
     """A JILRelease whose images are digests. Raises Stop (USAGE)."""
     if document.get("kind") != "JILRelease":
         raise Stop(f"{where} is no JILRelease (its kind is {document.get('kind')!r:.60})", Exit.USAGE)
+    for name, entry in _entries(document.get("spec") or {}):
+        if "@" not in str(entry.get("image") or "@"):
+            raise Stop(
+                f"{where}: the image of {name} is a tag, {entry['image']}: `jilctl release create` turns tags into digests",
+                Exit.USAGE,
+            )
     try:
         return JILRelease.parse(document)
     except InvalidObject as error:
@@ -82,6 +89,12 @@ async def create(bench: Bench, document: Mapping[str, Any], named: Mapping[str, 
     _place(spec, named, found)
     spec.pop("envelopes", None)  # those of the draft were about something else
     metadata = dict(document.get("metadata") or {})
+    if not is_release(str(metadata.get("name"))):
+        raise Stop(
+            f"{metadata.get('name')!r:.80} is no name of a JILRelease: at most 63 lower-case letters, digits and "
+            "hyphens, such as jil-1-4-0",
+            Exit.USAGE,
+        )
     made = {"apiVersion": API_VERSION, "kind": "JILRelease", "metadata": metadata, "spec": spec}
     parse(made, where)
     return made
