@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jinja2
 
 _ENV = jinja2.Environment(
@@ -15,4 +17,10 @@ _ENV = jinja2.Environment(
 
 def render_text(template: str, **values: object) -> str:
     """The template filled in. Raises jinja2.UndefinedError for a value that was not given."""
-    return _ENV.from_string(template).render(**values)
+    return _compiled(template).render(**values)
+
+
+# Compiling was a quarter of the CPU of a look at a node in which nothing has changed.
+@functools.lru_cache(maxsize=64)
+def _compiled(template: str) -> jinja2.Template:
+    return _ENV.from_string(template)
