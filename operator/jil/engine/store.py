@@ -13,6 +13,7 @@ Objects that come out are shared: never change them.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _Name = tuple[str | None, str]
 
 #: Tombstones kept per kind; an event is never thousands of deletions late.
 _TOMBSTONES = 5_000
+#: Different trees of managedFields that are remembered; those of one release's children are some fifty.
+_TREES = 2_000
 _OWN_STATUS = {labels.STATUS_FIELD_MANAGER, labels.SAMPLES_FIELD_MANAGER}
 
 
@@ -92,6 +95,35 @@ class _Shelf:
             self.tombstones.popitem(last=False)
 
 
+class _Trees:
+    """Each different tree of managedFields once: thousands of children have the same few dozen, each as large as all
+    the rest of its object."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def shared(self, obj: Manifest) -> Manifest:
+        """The object with trees that others of its like have too; managedFields are equal, not the same."""
+        entries = obj["metadata"].get("managedFields")
+        if not entries:
+            return obj
+        same = [
+            {**entry, "fieldsV1": self._one(entry["fieldsV1"])} if "fieldsV1" in entry else entry for entry in entries
+        ]
+        return {**obj, "metadata": {**obj["metadata"], "managedFields": same}}
+
+    def _one(self, tree: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(tree, separators=(",", ":"))
+        known = self._known.get(text)
+        if known is None:
+            known = self._known[text] = tree
+            while len(self._known) > _TREES:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(text)
+        return known
+
+
 class Store:
     """``children`` are the kinds whose managedFields are kept whole (apply compares them); others are trimmed."""
 
@@ -99,6 +131,7 @@ class Store:
         self._children = frozenset(children)
         self.listener = listener
         self._shelves: dict[Kind, _Shelf] = {}
+        self._trees = _Trees()
 
     # -- in ----------------------------------------------------------------------------------------------------------
     def put(self, kind: Kind, obj: Manifest) -> bool:
@@ -114,7 +147,7 @@ class Store:
                 return False
             if old["metadata"].get("uid") != uid:
                 shelf.bury(str(old["metadata"].get("uid", "")), version_of(obj))
-        stored = obj if kind in self._children else _trimmed(obj)
+        stored = self._trees.shared(obj) if kind in self._children else _trimmed(obj)
         shelf.set(name, stored)
         self._tell(Change(kind, old, stored))
         return True

@@ -152,3 +152,22 @@ def test_in_whatever_order_events_arrive_the_end_is_the_newest_state(seed: int) 
     found = store.get(CONFIG_MAP, "x", "p")
     assert found is not None
     assert (found["metadata"]["uid"], found["metadata"]["resourceVersion"]) == ("u2", "24")
+
+
+def test_equal_trees_of_managed_fields_are_kept_once() -> None:
+    """A fleet's children have the same few: a copy each would be half of the operator's memory."""
+    store = Store(children=[POD])
+    for name in ("a", "b"):
+        obj = pod(1, name=name, uid=name)
+        obj["metadata"]["managedFields"] = [
+            {"manager": "m", "time": name, "fieldsV1": {"f:spec": {"f:x": {}}}},
+            {"manager": "n", "operation": "Update"},
+        ]
+        store.put(POD, obj)
+    first, second = (store.get(POD, "x", name) for name in ("a", "b"))
+    assert first is not None
+    assert second is not None
+    ours, theirs = first["metadata"]["managedFields"], second["metadata"]["managedFields"]
+    assert ours[0]["fieldsV1"] is theirs[0]["fieldsV1"]
+    assert [entry.get("time") for entry in (ours[0], theirs[0])] == ["a", "b"]
+    assert ours[1] == {"manager": "n", "operation": "Update"}
