@@ -121,12 +121,14 @@ class _Private:
         self.log = paths.cache_root() / "engine" / "dockerd.log"
         self.pid = paths.state() / "dockerd.json"
         self.before = self.run / _BEFORE
+        self.complete = self.run / "complete"
         self.own_bridge, self.kind_bridge = f"jil{self.key[:6]}e", f"jil{self.key[:6]}k"
         self.cgroup = f"jil-testbed-{self.key}"
         self.engine = Engine(f"unix://{self.socket}", private=True)
 
     def running(self) -> bool:
-        return daemons.find(self.pid) is not None and self._answers()
+        # One whose start was cut short answers too, but has neither the nodes' network nor a way out.
+        return self.complete.exists() and daemons.find(self.pid) is not None and self._answers()
 
     def left_something(self) -> bool:
         return self.run.exists()
@@ -174,6 +176,7 @@ class _Private:
             self.engine.docker("network", "create", "--driver=bridge", f"--subnet={kind}", "--opt", name, NETWORK)
         for bridge, network in ((self.own_bridge, own), (self.kind_bridge, kind)):
             host.let_through(bridge, network)
+        self.complete.touch()
 
     def down(self) -> None:
         daemon = daemons.find(self.pid)

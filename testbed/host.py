@@ -105,8 +105,15 @@ def create_bridge(name: str, network: ipaddress.IPv4Network) -> None:
 
 
 def remove_link(name: str) -> None:
-    """Delete a network interface if it is there."""
-    if Path("/sys/class/net", name).exists():
+    """Delete a network interface if it is there, and what is plugged into it if it is a bridge.
+
+    After a crash of the engine the cables of its containers are left, and they may last: a network namespace without a
+    process lives on until its last connection has timed out.
+    """
+    folder = Path("/sys/class/net", name)
+    for port in sorted(folder.glob("brif/*")):
+        succeeds([find("ip") or "ip", "link", "delete", port.name])
+    if folder.exists():
         _ip("link", "delete", name)
 
 

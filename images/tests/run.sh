@@ -66,10 +66,20 @@ prerequisites() {
 }
 
 [ $# -gt 0 ] || set -- database cache broker-kafka
+# All at once, each with its own directories and containers: they mostly wait for servers to start and to end.
+outputs=$(mktemp -d "${TMPDIR:-/tmp}/jil-images-told.XXXXXX")
+trap 'rm -rf "$outputs"' EXIT
 for name; do
-  if ! prerequisites "$name" || ! timeout 600 sh "$here/$name.test.sh"; then
-    failed="$failed $name"
-  fi
+  {
+    code=1
+    ! prerequisites "$name" || ! timeout 600 sh "$here/$name.test.sh" || code=0
+    echo $code > "$outputs/$name.code"
+  } > "$outputs/$name" 2>&1 &
+done
+wait
+for name; do
+  cat "$outputs/$name"
+  [ "$(cat "$outputs/$name.code")" = 0 ] || failed="$failed $name"
 done
 [ -z "${IMAGES:-}" ] || versions || failed="$failed versions"
 [ -z "$failed" ] || {
