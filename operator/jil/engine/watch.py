@@ -214,11 +214,26 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, hand_over: Deliver) -> N
     kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")(on_event)
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Kopf copies the object of every event in full, to tell change handlers what is new. We have none, and the copies
+    were a twelfth of the operator's CPU during a bring-up."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        return None
+
+
 def _settings(specs: Sequence[WatchSpec]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.persistence.finalizer = "jil.io/kopf-is-not-used-for-finalizers"
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.networking.error_backoffs = ERROR_BACKOFFS
     settings.networking.trust_env = False
     settings.networking.connect_timeout = 10
