@@ -64,7 +64,10 @@ def _chain(address: str, view: View) -> Document:
         "address": address,
         "votingPower": view.power,
         "peerId": "0" * 40,
-        "evidence": {
+        "evidenceError": None if view.height else "the chain has no block yet",
+        "evidence": None
+        if not view.height
+        else {
             "height": view.height,
             "ageSeconds": 0.0,
             "validators": [{"address": one, "power": view.powers.get(one, 0)} for one in known],

@@ -15,6 +15,7 @@ from jil.cluster.client import Manifest
 from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
 from jil.controller import node_facts
+from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
 from jil.controller.node_acts import NodeActs
 from jil.controller.node_gate import ActSubject, side_by_side
@@ -54,6 +55,7 @@ class NodeReconciler:
         self.orphans = Orphans(deps, self._acts, self._removal)
         self._status = NodeStatusWriter(deps)
         self._preparer = NodePreparer(deps)
+        self._heights = SignedHeights(deps)
 
     async def __call__(self, key: Key) -> Result:
         namespace = key.namespace or ""
@@ -186,6 +188,7 @@ class NodeReconciler:
         if plan.done:
             await self._removal.prune(subject, rendered)
         record = await with_release(deps, record, ctx, goal, workloads)
+        record = await self._heights.note(record, prepared.resolved.network)
         deps.health.watch((ctx.namespace, ctx.name))
         verdict = judge(
             NodeFacts(

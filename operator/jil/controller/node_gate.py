@@ -19,11 +19,13 @@ from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.events import EventReason
 from jil.cluster.grant import Grant, TargetRef
 from jil.cluster.request import Disruption
+from jil.controller.chain_facts import observed_network, read_network
 from jil.controller.deps import Deps
-from jil.controller.network import ledger_existed, member_facts
-from jil.plan.acts import Act
+from jil.controller.network import ledger_existed
+from jil.plan.acts import Act, stops_a_validator
+from jil.plan.sight import network_facts
 from jil.plan.verdict import Deny, Impossible
-from jil.plan.voting import NO_CONSENSUS_KEY, Member, NetworkFacts, PodState
+from jil.plan.voting import NO_CONSENSUS_KEY, NetworkFacts, PodState
 
 SIDE_BY_SIDE = 6
 """Requests of one node at the same time: other nodes want the API server too."""
@@ -111,7 +113,8 @@ class NodeGate:
             pod, pod_uid = await self._pod_state(subject)
         wanted = _disruption(subject, act, target, component, reason, pod=pod, pod_uid=pod_uid)
         existed = ledger_existed(self._deps, subject.network_name)
-        answer = await self._deps.gate.request(wanted, self._facts(subject), ledger_existed=existed)
+        facts = await self._facts_now(subject) if stops_a_validator(act, component) else self._facts(subject)
+        answer = await self._deps.gate.request(wanted, facts, ledger_existed=existed)
         return answer if isinstance(answer, Grant) else self._refused(subject, wanted, answer)
 
     async def ask_free(self, subject: ActSubject, acts: Sequence[FreeAct]) -> list[tuple[FreeAct, Grant]] | str:
@@ -157,28 +160,16 @@ class NodeGate:
 
     # -- what the gate has to know -----------------------------------------------------------------------------------
     def _facts(self, subject: ActSubject) -> NetworkFacts:
-        """The network as declared and recorded. No chain is read yet: nobody's signature is known, so for a network that
-        could lose somebody the gate says no, which is the safe answer."""
-        network = subject.network
-        members: tuple[Member, ...] = ()
-        allow_halt = False
-        if network is not None:
-            known = {m.node_id: m for m in member_facts(self._deps, network)}
-            members = tuple(
-                Member(m.node_id, known[m.node_id].address, m.power, local=m.is_here) for m in network.spec.members
-            )
-            allow_halt = network.spec.disruption.allow_halt
-        return NetworkFacts(
-            chain_id=network.spec.chain_id if network else "",
-            members=members,
-            readings=(),
-            unknown=frozenset(m.address for m in members if m.address),
-            joining={},
-            known_height=0,
-            allow_halt=allow_halt,
-            shared_ledger=all(m.local for m in members),
-            static_quota=None,
-        )
+        """The network as declared, recorded and last polled; of an unknown one nothing is known."""
+        if subject.network is None:
+            return network_facts("", (), now=self._deps.clock.now(), allow_halt=False)
+        return observed_network(self._deps, subject.network)
+
+    async def _facts_now(self, subject: ActSubject) -> NetworkFacts:
+        """The same, with the chain read at this moment: what may cost power is not decided on the last poll."""
+        if subject.network is None:
+            return self._facts(subject)
+        return await read_network(self._deps, subject.network)
 
     async def _pod_state(self, subject: ActSubject) -> tuple[PodState, str | None]:
         """Whether a validator process runs, and the UID of its pod, by the pod read live."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import aiohttp
 
+from jil.observe.evidence import parse_evidence
 from jil.plan.health import ChainHealth, ComponentHealth, HealthReading
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
                 voting_power=_count(raw.get("votingPower")),
                 version=_word(raw.get("version")),
                 error=_word(raw.get("error")),
+                reading=parse_evidence(raw, at),
+                reading_error=_word(raw.get("evidenceError")),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return HealthReading(at=at, error=f"the health endpoint answered something unreadable: {error!r}")
@@ -75,7 +78,11 @@ async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[]
         async with session.get(url, timeout=timeout, allow_redirects=False) as response:
             if response.status != 200:
                 return HealthReading(at=now(), error=f"{url} answered {response.status}")
-            raw = await response.content.read(MAX_BODY + 1)
+            raw = bytearray()
+            async for chunk in response.content.iter_any():  # one read(n) gives what has arrived, not all of it
+                raw += chunk
+                if len(raw) > MAX_BODY:
+                    break
             if len(raw) > MAX_BODY:
                 return HealthReading(at=now(), error=f"{url} answered more than {MAX_BODY} bytes")
             body = json.loads(raw)
@@ -144,6 +151,13 @@ class HealthPoller:
 
     def reading(self, key: NodeKey) -> HealthReading | None:
         return self._readings.get(key)
+
+    async def refresh(self, keys: Iterable[NodeKey]) -> None:
+        """Reads these nodes now, side by side: what is decided on is not the last poll's. Ends within a few seconds."""
+        polls = (self._poll(key) for key in tuple(keys) if key in self._wanted)
+        for outcome in await asyncio.gather(*polls, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+                raise outcome
 
     def highest(self, keys: set[NodeKey]) -> int | None:
         """The highest height among fresh readings of these nodes, None when nobody could be read."""

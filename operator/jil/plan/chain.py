@@ -156,3 +156,18 @@ def silence(
         blocks=policy.window,
         advancing=all(advancing(reading, policy, now_ms) for reading in peers),
     )
+
+
+def signed_height(address: str, readings: Iterable[ChainReading], policy: ReadingPolicy) -> int | None:
+    """The highest height that the key is known to have voted at (for a block or for none), None when nobody saw it.
+
+    ``policy.sources`` nodes must have seen it each: a height that one node made up would, once it is recorded, keep the
+    validator from ever starting again.
+    """
+    seen: dict[str, int] = {}
+    for reading in readings:
+        heights = [c.height for c in reading.commits if address in c.signed or address in c.nil]
+        if heights:
+            seen[reading.source] = max(seen.get(reading.source, 0), *heights)
+    attested = sorted(seen.values(), reverse=True)
+    return attested[policy.sources - 1] if len(attested) >= policy.sources else None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from jil.plan.chain import ChainReading
+
 STALE_AFTER = timedelta(seconds=60)
 """A reading older than this says nothing about now."""
 
@@ -28,6 +30,9 @@ class ChainHealth:
     voting_power: int = 0
     version: str | None = None
     error: str | None = None
+    reading: ChainReading | None = None
+    """What the node says of everybody's signatures, as evidence for the gate; None when it does not tell."""
+    reading_error: str | None = None
 
 
 @dataclass(frozen=True)

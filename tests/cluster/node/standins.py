@@ -31,7 +31,8 @@ class MockBroker:
 
 
 class StandInRpc:
-    """Answers /status and /net_info as CometBFT 0.38 does, with a height that grows by ``step`` with every question."""
+    """Answers as CometBFT 0.38 does, with a height that grows by ``step`` with every /status; its one validator signs
+    every block."""
 
     def __init__(self, *, step: int = 1) -> None:
         self.height = 41
@@ -41,7 +42,24 @@ class StandInRpc:
         app = web.Application()
         app.router.add_get("/status", self._status)
         app.router.add_get("/net_info", self._net_info)
+        app.router.add_get("/validators", self._validators)
+        app.router.add_get("/commit", self._commit)
         return app
+
+    async def _validators(self, request: web.Request) -> web.Response:
+        result = {
+            "block_height": request.query["height"],
+            "validators": [{"address": "CD" * 20, "voting_power": "10", "proposer_priority": "0"}],
+            "count": "1",
+            "total": "1",
+        }
+        return web.json_response({"jsonrpc": "2.0", "id": -1, "result": result})
+
+    async def _commit(self, request: web.Request) -> web.Response:
+        signature = {"block_id_flag": 2, "validator_address": "CD" * 20, "timestamp": "x", "signature": "y"}
+        commit = {"height": request.query["height"], "round": 0, "signatures": [signature]}
+        result = {"signed_header": {"header": {}, "commit": commit}, "canonical": True}
+        return web.json_response({"jsonrpc": "2.0", "id": -1, "result": result})
 
     async def _status(self, _: web.Request) -> web.Response:
         self.height += self.step

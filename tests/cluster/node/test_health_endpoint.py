@@ -89,6 +89,7 @@ async def test_the_report_tells_each_components_own_version_and_the_chain(
     assert datetime.fromisoformat(document.pop("time")).tzinfo is not None
     assert document["database"].pop("version").startswith("15.")
     assert document["cache"].pop("version").startswith("redis 7.")
+    assert 0 <= document["chain"]["evidence"].pop("ageSeconds") < INTERVAL + DEADLINE + 3
     assert document == {
         "nodeId": NODE_ID,
         "database": {"ok": True, "error": None},
@@ -106,6 +107,12 @@ async def test_the_report_tells_each_components_own_version_and_the_chain(
             "address": "CD" * 20,
             "votingPower": 10,
             "peerId": "ab" * 20,
+            "evidence": {
+                "height": 41,
+                "validators": [{"address": "CD" * 20, "power": 10}],
+                "commits": [{"height": height, "signed": [0], "nil": []} for height in range(31, 41)],
+            },
+            "evidenceError": None,
         },
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -21,11 +21,19 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Every test uses a network and namespaces of its own."""
+    with ControlPlane() as plane, World(plane, tmp_path_factory.mktemp("sim"), machines=MACHINES) as made:
+        made.release("r1")
+        made.operator()
+        yield made
+
+
+@pytest.fixture
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world of its own, whose controller calls a machine lost after ``GRACE_S`` of silence."""
     flags = (f"--node-monitor-grace-period={GRACE_S}s", "--node-monitor-period=1s")
-    logs = tmp_path_factory.mktemp("sim")
     with (
         ControlPlane(controller_flags=flags) as plane,
-        World(plane, logs, machines=MACHINES, heartbeat_s=1.0) as made,
+        World(plane, tmp_path_factory.mktemp("impatient"), heartbeat_s=1.0) as made,
     ):
         made.release("r1")
         made.operator()
@@ -55,30 +63,22 @@ class Network:
             world.node(home.namespace, home.name, home.node_id)
 
 
-Founders = Callable[[int], Network]
+def make_network(world: World, count: int) -> Network:
+    """A network of equal members that may not halt, with its jurisdictions, and no node yet."""
+    number = next(_numbers)
+    name, place = f"sim-{number}", f"S{chr(65 + number // 26)}{chr(65 + number % 26)}"
+    homes = tuple(
+        Home(name, f"jil-sim-{number}-{i}", f"ch-{place.lower()}-{i:02d}", f"CH-{place}-{i:02d}")
+        for i in range(1, count + 1)
+    )
+    members = [{"nodeId": h.node_id, "zone": "CH/FINMA", "founder": True, "namespace": h.namespace} for h in homes]
+    world.network(name, members, allow_halt=False)
+    for home in homes:
+        world.jurisdiction(home.namespace, name)
+    return Network(name, homes)
 
 
 @pytest.fixture
-def founders(world: World) -> Founders:
-    """``founders(n)``: a network of n equal members that may not halt, its jurisdictions, and no node yet."""
-
-    def make(count: int) -> Network:
-        number = next(_numbers)
-        name, place = f"sim-{number}", f"S{chr(65 + number // 26)}{chr(65 + number % 26)}"
-        homes = tuple(
-            Home(name, f"jil-sim-{number}-{i}", f"ch-{place.lower()}-{i:02d}", f"CH-{place}-{i:02d}")
-            for i in range(1, count + 1)
-        )
-        members = [{"nodeId": h.node_id, "zone": "CH/FINMA", "founder": True, "namespace": h.namespace} for h in homes]
-        world.network(name, members, allow_halt=False)
-        for home in homes:
-            world.jurisdiction(home.namespace, name)
-        return Network(name, homes)
-
-    return make
-
-
-@pytest.fixture
-def home(founders: Founders) -> Home:
+def home(world: World) -> Home:
     """A network of one, its node not declared yet."""
-    return founders(1).homes[0]
+    return make_network(world, 1).homes[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.cluster.sim.conftest import GRACE_S, Home
+from tests.cluster.sim.conftest import GRACE_S, Home, make_network
 from tests.sim.fates import CrashLoop, Fate, ImagePullFailure, InitFailure, SlowStart, Unschedulable, VolumeStuck
 from tests.sim.world import World
 
@@ -54,7 +54,7 @@ def _recovers(world: World, home: Home, component: str) -> None:
 
 def test_a_database_that_keeps_crashing_is_told_with_its_exit_code_and_moves_nothing(world: World, home: Home) -> None:
     world.node(home.namespace, home.name, home.node_id)
-    world.until_ready(home.namespace, home.name)
+    world.until_ready(home.namespace, home.name, 120)
     before = _uids(world, home)
     world.kubelet.fail(home.namespace, f"{home.name}-database", CrashLoop(exit_code=137, reason="OOMKilled"))
     _until_told(world, home, "DatabaseReady", "PodFailed", f"{home.name}-database-0", "exit code 137, OOMKilled")
@@ -118,9 +118,10 @@ def test_a_volume_that_is_not_mounted_is_told_with_the_place_to_look(world: Worl
     assert {c["metadata"]["uid"] for c in after} == {c["metadata"]["uid"] for c in claims}, "no other volume is tried"
 
 
-def test_i1_a_lost_machine_is_named_and_nothing_is_moved_off_it(world: World, home: Home) -> None:
+def test_i1_a_lost_machine_is_named_and_nothing_is_moved_off_it(impatient: World) -> None:
+    world, home = impatient, make_network(impatient, 1).homes[0]
     world.node(home.namespace, home.name, home.node_id)
-    world.until_ready(home.namespace, home.name)
+    world.until_ready(home.namespace, home.name, 120)
     before = _uids(world, home)
     permit = world.record(home.node_id)["spec"]["permit"]
     machine = world.kubelet.machine_of(home.namespace, home.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -75,3 +76,28 @@ async def test_an_error_status_is_told_with_its_text() -> None:
     async with rpc("database is closed", code=500) as client:
         with pytest.raises(ChainError, match="answers 500: database is closed"):
             await client.state()
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
+    """As CometBFT's do from some four kilobytes on."""
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        text = json.dumps({"jsonrpc": "2.0", "id": -1, "result": {**NET_INFO, "peers": ["x" * 10_000]}}).encode()
+        response = web.StreamResponse()
+        response.content_length = len(text)
+        await response.prepare(request)
+        for start in range(0, len(text), 4000):
+            await response.write(text[start : start + 4000])
+            await asyncio.sleep(0.01)
+        return response
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response({"jsonrpc": "2.0", "id": -1, "result": STATUS})
+
+    app = web.Application()
+    app.router.add_get("/status", status)
+    app.router.add_get("/net_info", in_pieces)
+    async with TestServer(app) as server:
+        client = ChainClient(ChainSettings(url=str(server.make_url("")).rstrip("/")), timeout=5)
+        assert (await client.state()).peers == 0
+        await client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -139,3 +140,22 @@ async def test_one_node_that_lies_about_its_height_makes_no_other_look_late(endp
             poller.watch(("ns", name))
             await poller._poll(("ns", name))
         assert poller.highest({("ns", name) for name in heights}) == 101
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        text = web.json_response({**healthy(7), "padding": "x" * 10_000}).body
+        assert isinstance(text, bytes)
+        response = web.StreamResponse()
+        response.content_length = len(text)
+        await response.prepare(request)
+        for start in range(0, len(text), 4000):
+            await response.write(text[start : start + 4000])
+            await asyncio.sleep(0.01)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", in_pieces)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        reading = await read_health(session, str(server.make_url("/")), lambda: NOW)
+    assert reading.error is None

@@ -9,6 +9,7 @@ from typing import TypeVar
 import aiohttp
 from pydantic import BaseModel, Field, ValidationError
 
+from jil.node.connect.commits import CommitReader, Evidence, EvidenceError
 from jil.node.settings import ChainSettings
 
 _LARGEST_ANSWER = 4 * 1024 * 1024
@@ -32,6 +33,8 @@ class ChainState(BaseModel):
     address: str
     voting_power: int
     peers: int
+    evidence: Evidence | None = None
+    evidence_error: str | None = None
 
 
 # The parts of CometBFT 0.38's answers that are read here; heights and counts travel as decimal strings.
@@ -63,16 +66,20 @@ class _NetInfo(BaseModel):
 
 
 class ChainClient:
-    """Reads ``/status`` and ``/net_info``. Every call ends within ``timeout`` seconds."""
+    """Reads ``/status``, ``/net_info``, ``/validators`` and ``/commit``. Every call ends within ``timeout`` seconds."""
 
     def __init__(self, settings: ChainSettings, *, timeout: float = 1.5) -> None:
         self._base = settings.url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
+        self._commits = CommitReader(self._get)
+        # Evidence is the lesser part: it must not use up the time in which the rest is to be told.
+        self._evidence_seconds = timeout / 2
 
     async def state(self) -> ChainState:
         """Ask now. Raises ChainError, aiohttp.ClientError or TimeoutError."""
         status, net = await asyncio.gather(self._get("status", _Status), self._get("net_info", _NetInfo))
+        evidence, error = await self._evidence(status.node_info.network, status.sync_info.latest_block_height)
         return ChainState(
             version=status.node_info.version,
             chain_id=status.node_info.network,
@@ -83,7 +90,19 @@ class ChainClient:
             address=status.validator_info.address,
             voting_power=status.validator_info.voting_power,
             peers=net.n_peers,
+            evidence=evidence,
+            evidence_error=error,
         )
+
+    async def _evidence(self, chain_id: str, height: int) -> tuple[Evidence | None, str | None]:
+        """What can be told of signatures, or why nothing can; a node whose blocks are pruned is well all the same."""
+        try:
+            async with asyncio.timeout(self._evidence_seconds):
+                return await self._commits.evidence(chain_id, height), None
+        except TimeoutError:
+            return None, f"validators and commits were not told within {self._evidence_seconds:g} s"
+        except (ChainError, EvidenceError, aiohttp.ClientError) as error:
+            return None, " ".join(str(error).split())[:300] or type(error).__name__
 
     async def _get(self, path: str, kind: type[Answer]) -> Answer:
         if self._session is None:
@@ -93,7 +112,9 @@ class ChainClient:
                 timeout=self._timeout, connector=aiohttp.TCPConnector(force_close=True)
             )
         async with self._session.get(f"{self._base}/{path}") as response:
-            body = await response.content.read(_LARGEST_ANSWER)
+            body = await _whole(response)
+            if len(body) > _LARGEST_ANSWER:
+                raise ChainError(f"{self._base}/{path} answers more than {_LARGEST_ANSWER} bytes")
             if response.status != 200:
                 raise ChainError(
                     f"{self._base}/{path} answers {response.status}: {body[:200].decode(errors='replace')}"
@@ -110,6 +131,16 @@ class ChainClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or a little more than the limit of a larger one. One ``read(n)`` gives what has arrived, not all of it."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST_ANSWER:
+            break
+    return bytes(body)
 
 
 class _Envelope(BaseModel):

@@ -24,6 +24,30 @@ class ComponentReport(_Part):
     error: str | None = None
 
 
+class VoterReport(_Part):
+    """A consensus address and its power; power 0: signed lately and is no longer in the set."""
+
+    address: str
+    power: int
+
+
+class CommitReport(_Part):
+    """``signed``, ``nil``: positions in ``validators`` of those who voted for the block, or for none."""
+
+    height: int
+    signed: tuple[int, ...]
+    nil: tuple[int, ...]
+
+
+class EvidenceReport(_Part):
+    """The validator set at ``height`` and the commits right below it, as they were ``age_seconds`` ago."""
+
+    height: int
+    age_seconds: float
+    validators: tuple[VoterReport, ...]
+    commits: tuple[CommitReport, ...]
+
+
 class ChainReport(ComponentReport):
     """The validator's RPC. What is not known is null; ``ok`` means that it answers, not that blocks are made."""
 
@@ -35,6 +59,8 @@ class ChainReport(ComponentReport):
     address: str | None = None
     voting_power: int | None = None
     peer_id: str | None = None
+    evidence: EvidenceReport | None = None
+    evidence_error: str | None = None
 
 
 class HealthReport(_Part):
@@ -64,4 +90,7 @@ def chain(result: Result[ChainState]) -> ChainReport:
     """The validator."""
     if result.value is None:
         return ChainReport(ok=result.ok, error=result.error)
-    return ChainReport(ok=result.ok, error=result.error, **result.value.model_dump())
+    values = result.value.model_dump()
+    if result.value.evidence is not None:
+        values["evidence"]["age_seconds"] = round(result.age or 0.0, 3)
+    return ChainReport(ok=result.ok, error=result.error, **values)
