@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.tree import Tree
 
 from jil.api.trust import Track
 from jil.cli import output
+from jil.cli.output import escape
 from jil.cli.steps.chain import Chain, Link
 from jil.trust.formats.statement import write_time
 
@@ -67,7 +67,7 @@ def _track(root: Tree, chain: Chain, track: Track) -> None:
         branch.add(_line(link))
     for one in standings:
         release = f"release {one.release}: " if one.release else ""
-        branch.add(f"→ {release}{output.verdict_line(one.verdict)}")
+        branch.add(f"→ {release}{output.standing(one.verdict)}")
 
 
 def _line(link: Link) -> str:

@@ -14,7 +14,7 @@ from jil.cli import chain_view, options, output
 from jil.cli.exits import Exit, Stop
 from jil.cli.steps import chain, image
 from jil.cli.steps.attach import Form
-from jil.cli.steps.bench import bench
+from jil.cli.steps.bench import NO_RELEASE, bench
 from jil.cli.world import REGISTRY, World, command
 from jil.trust.verdict import Refused, Verified
 
@@ -134,7 +134,7 @@ def verify(
 
     async def act() -> Verified | Refused:
         async with bench(world.access(name), world.policy()) as at:
-            return await image.verify(at, name, track=on, release=release or "", platform=platform)
+            return await image.verify(at, name, track=on, release=release or NO_RELEASE, platform=platform)
 
     found = asyncio.run(act())
     data = {"image": name, "track": on, "release": release} | output.verdict(found)
@@ -166,7 +166,7 @@ def _signed(world: World, done: image.Signed, what: str) -> Exit:
 
     def people(console: Console) -> None:
         console.print(f"[green]{what}[/] {done.image} for {done.track} by {done.key}")
-        console.print(f"{done.track} now: {output.verdict_line(done.verdict)}")
+        console.print(f"{done.track} now: {output.standing(done.verdict)}")
 
     output.show(world.output, data, people)
     return Exit.OK

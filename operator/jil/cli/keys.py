@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from jil.api.trust import Custody, KeyAlgorithm, KeyRole, TrustKey
 from jil.cli import cluster, options, output
@@ -17,6 +16,7 @@ from jil.cli.keystore import source as sources
 from jil.cli.keystore.opening import PrivateKey
 from jil.cli.keystore.source import KeySource, Where
 from jil.cli.options import Format
+from jil.cli.output import escape
 from jil.cli.steps.chain import state
 from jil.cli.world import OFFLINE, POLICY, World, command
 from jil.trust.formats.statement import write_time

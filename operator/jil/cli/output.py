@@ -11,19 +11,24 @@ from typing import Any, TextIO
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _escape_markup
 from rich.table import Table
 
 from jil.cli.exits import Stop
 from jil.cli.options import Format
+from jil.cli.steps.bench import why
 from jil.trust.formats.statement import write_time
 from jil.trust.verdict import Refused, Unknown, Verdict, Verified
+
+_UNFOLDED = 4000
+"""Columns of what is no terminal."""
 
 
 def show(form: Format, data: Any, people: Callable[[Console], None]) -> None:
     """``data`` as JSON or YAML, or what ``people`` prints."""
     if form is Format.TABLE:
-        people(Console(soft_wrap=True, highlight=False))
+        # What goes into a pipe or a file is not folded: a digest must stay in one piece.
+        people(Console(highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED))
     else:
         sys.stdout.write(text(form, data))
 
@@ -36,9 +41,19 @@ def text(form: Format, data: Any) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+def escape(words: str) -> str:
+    """Text of strangers, harmless in a terminal: no markup, no control characters."""
+    return _escape_markup(printable(words))
+
+
+def printable(words: str) -> str:
+    """In one line, every character that is not printable (escape sequences begin with one) replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+
+
 def error(stop: Stop, form: Format, stream: TextIO) -> None:
     """One line on ``stream``; for scripts the same as an object on standard output."""
-    stream.write(f"jilctl: {stop}\n")
+    stream.write(f"jilctl: {printable(str(stop))}\n")
     if form is not Format.TABLE:
         body = {"message": str(stop), "code": int(stop.code)} | ({"reason": str(stop.reason)} if stop.reason else {})
         sys.stdout.write(text(form, {"error": body}))
@@ -68,6 +83,13 @@ def verdict_line(found: Verdict) -> str:
             return f"[red]{found.reason}[/]  {escape(found.message)}"
         case Unknown():
             return f"[yellow]Unknown[/]  {escape(found.message)}"
+
+
+def standing(found: Verified | Refused) -> str:
+    """As `verdict_line` where the image is named above it: without its name, and without the command that shows this."""
+    if isinstance(found, Verified):
+        return verdict_line(found)
+    return f"[red]{found.reason}[/]  {escape(why(found))}  [dim]{escape(found.rule)}[/]"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

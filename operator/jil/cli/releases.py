@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from jil.api.release import JILRelease
 from jil.cli import cluster, options, output, policies
 from jil.cli.exits import Exit, Stop
 from jil.cli.options import Format
+from jil.cli.output import escape
 from jil.cli.steps import release
 from jil.cli.steps.bench import bench
 from jil.cli.world import OFFLINE, REGISTRY, World, command

@@ -50,8 +50,8 @@ def load(content: bytes, what: str, password: Callable[[], bytes]) -> MemoryKey:
     """The key in a PEM text; ``password`` is asked only when it is encrypted. Raises Stop (KEY)."""
     if b"ENCRYPTED SIGSTORE PRIVATE KEY" in content or b"ENCRYPTED COSIGN PRIVATE KEY" in content:
         raise Stop(
-            f"{what} is in cosign's own format, which only cosign reads: make a PEM key with `jilctl keys generate` "
-            "and give it to cosign with `cosign import-key-pair`",
+            f"{what} is in cosign's own format, which only cosign reads: make a PEM key with `jilctl keys generate`; "
+            "cosign takes it too, by `openssl pkey -in KEY.pem` (unencrypted) and `cosign import-key-pair`",
             Exit.KEY,
         )
     if b"PUBLIC KEY-----" in content:

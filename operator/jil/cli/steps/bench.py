@@ -20,9 +20,13 @@ from jil.observe.registry import (
 from jil.trust import votes
 from jil.trust.faults import Fault
 from jil.trust.policy import Key, Policy
+from jil.trust.verdict import Refused
 
 BEFORE = {Track.TESTNET: Track.DEVNET, Track.MAINNET: Track.TESTNET}
 """The track that an image must have passed before it comes to another."""
+
+NO_RELEASE = "(unnamed)"
+"""In place of a release where none was named: no release can be called so, hence no approval is for it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ async def bench(access: Access, policy: Policy) -> AsyncIterator[Bench]:
 def refused(fault: Fault, head: str) -> Stop:
     """A fault of evidence or policy as the end of a command."""
     return Stop(f"{head}: {fault.text} (rule {fault.rule})", Exit.REFUSED, fault.reason)
+
+
+def why(found: Refused) -> str:
+    """The middle of a refusal's message: what is wrong, without image, rule and command."""
+    return found.message.partition(": ")[2].rpartition(" (rule ")[0] or found.message
 
 
 def check_signer(key: Key, policy: Policy, track: Track, now: datetime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jil.api.trust import Track
-from jil.cli.steps.bench import Bench
+from jil.cli.steps.bench import NO_RELEASE, Bench
 from jil.trust import votes
 from jil.trust.decide import decide
 from jil.trust.evidence import Evidence
@@ -135,7 +135,13 @@ def _standings(
         names: list[str | None] = [release] if release else [*approved] or [None]
         for name in names:
             verdict = decide(
-                pinned, evidence, bench.policy, track=rule.track, release=name or "", platform=None, now=bench.now
+                pinned,
+                evidence,
+                bench.policy,
+                track=rule.track,
+                release=name or NO_RELEASE,
+                platform=None,
+                now=bench.now,
             )
             yield Standing(rule.track, name, verdict)
 

@@ -11,7 +11,7 @@ from jil.cli.exits import Stop
 from jil.cli.keystore.opening import NamedKey
 from jil.cli.steps import attach, provenance
 from jil.cli.steps.attach import Form
-from jil.cli.steps.bench import BEFORE, Bench, check_approver, check_signer, refused
+from jil.cli.steps.bench import BEFORE, NO_RELEASE, Bench, check_approver, check_signer, refused, why
 from jil.observe.registry import Reference
 from jil.trust import sign
 from jil.trust.claim import Claim
@@ -76,11 +76,13 @@ async def promote(
     check_signer(key.entry, bench.policy, to, bench.now)
     pinned = await bench.pin(image)
     evidence = await _read(bench, pinned)
-    verdict = decide(pinned, evidence, bench.policy, track=before, release=release or "", platform=None, now=bench.now)
+    verdict = decide(
+        pinned, evidence, bench.policy, track=before, release=release or NO_RELEASE, platform=None, now=bench.now
+    )
     if isinstance(verdict, Refused):
         raise Stop(
             f"{pinned} cannot go to {to}: it is not verified on {before}. Missing: "
-            f"{_missing_step(bench, evidence, before, verdict, release)} ({verdict.reason}: {verdict.message})",
+            f"{_missing_step(bench, evidence, before, verdict, release)} ({verdict.reason}: {why(verdict)})",
             reason=verdict.reason,
         )
     commits = {claim.commit for claim in _claims(bench, evidence, before) if claim.commit}
@@ -157,7 +159,7 @@ async def _sign(
             now=bench.now,
         )
     )
-    verdict = await verify(bench, pinned, track=track, release=release or "", platform=None)
+    verdict = await verify(bench, pinned, track=track, release=release or NO_RELEASE, platform=None)
     return Signed(pinned, track, key.key_id, commit, tuple(added), verdict)
 
 
