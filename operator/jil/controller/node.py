@@ -189,7 +189,12 @@ class NodeReconciler:
             await self._removal.prune(subject, rendered)
         record = await with_release(deps, record, ctx, goal, workloads)
         record = await self._heights.note(record, prepared.resolved.network)
-        deps.health.watch((ctx.namespace, ctx.name))
+        health = (ctx.namespace, ctx.name)
+        deps.health.watch(health)
+        told = prepared.raw.get("status", {}).get("phase") in ("Ready", "Maintenance")
+        if told and goal in (Goal.RUNNING, Goal.MAINTENANCE) and deps.health.reading(health) is None:
+            # A new leader has read nobody's health yet, and does so within seconds: until then the status stands.
+            return Result(requeue_after=POLL_SECONDS)
         verdict = judge(
             NodeFacts(
                 goal=goal,
