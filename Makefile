@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TESTBED := $(PYTHON) -m testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format fuzz
+.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format fuzz bench
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ faults: venv ## Every crash and two-leader point, a sample of the rest, every pl
 
 fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
 	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)
+
+bench: venv ## Measure the operator on the simulated rig, fleets of 200 and 2,000 nodes (NODES=, PART=; docs/performance.md)
+	@PYTHONPATH=operator $(BIN)/python -m bench $(if $(NODES),--nodes $(NODES)) $(if $(PART),--part $(PART))
 
 lock: ## Resolve the requirements anew, with hashes and without index addresses
 	@for f in operator node cli dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

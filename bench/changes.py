@@ -1,0 +1,121 @@
+"""A stream of changes to JILNodes, and how long each takes until it has reached the object that it is about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from bench.cluster import Place, Rig
+from jil.cluster.access import Credentials, from_kubeconfig
+
+#: The service of the benchmark's release whose replicas are changed, 1 to 2 and back.
+SERVICE = "transfers"
+_GRACE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """``per_second`` changes for ``seconds``, evenly over all nodes."""
+
+    per_second: int
+    seconds: int
+
+
+@dataclass
+class Result:
+    """Seconds from sending each change until the watch delivered its Deployment. ``lost``: those that never came."""
+
+    latencies: list[float] = field(default_factory=list)
+    sent: int = 0
+    sending: float = 0.0
+    whole: float = 0.0
+    lost: int = 0
+
+
+class _Changes:
+    def __init__(self, bench: Rig, places: list[Place]) -> None:
+        self._credentials = Credentials(from_kubeconfig(bench.plane.kubeconfig))
+        self._places = places
+        self._pending: dict[tuple[str, str], tuple[int, float]] = {}
+        self._replicas: dict[tuple[str, str], int] = {}
+        self._watching = asyncio.Event()
+        self._news = asyncio.Event()
+        self.result = Result()
+
+    async def run(self, load: Load) -> None:
+        connector = aiohttp.TCPConnector(ssl=self._credentials.ssl_context() or True, limit=0)
+        async with aiohttp.ClientSession(connector=connector) as self._session:
+            watch = asyncio.create_task(self._watch())
+            await self._watching.wait()
+            began = time.monotonic()
+            requests = []
+            count = load.per_second * load.seconds
+            for number in range(count):
+                await asyncio.sleep(max(0.0, began + number / load.per_second - time.monotonic()))
+                requests.append(asyncio.create_task(self._change(self._places[number % len(self._places)])))
+            await asyncio.gather(*requests)
+            self.result.sending = time.monotonic() - began
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await self._until_all_arrived()
+            self.result.whole = time.monotonic() - began
+            self.result.lost = len(self._pending)
+            watch.cancel()
+
+    async def _until_all_arrived(self) -> None:
+        while self._pending:
+            self._news.clear()
+            await self._news.wait()
+
+    async def _change(self, place: Place) -> None:
+        key = (place.namespace, f"{place.name}-{SERVICE}")
+        if key in self._pending:
+            return  # its last change has not arrived yet: two at once could not be told apart
+        wanted = 3 - self._replicas.get(key, 1)
+        self._replicas[key] = wanted
+        self._pending[key] = (wanted, time.monotonic())
+        body = {"spec": {"services": [{"name": SERVICE, "replicas": wanted}]}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        url = self._credentials.access.server + place.path
+        async with self._session.patch(url, data=json.dumps(body), headers=headers) as answer:
+            await answer.read()
+            answer.raise_for_status()
+        self.result.sent += 1
+
+    async def _watch(self) -> None:
+        url = self._credentials.access.server + "/apis/apps/v1/deployments"
+        query = f"labelSelector=app.kubernetes.io%2Fname%3D{SERVICE}"
+        async with self._session.get(f"{url}?{query}") as answer:
+            version = (await answer.json())["metadata"]["resourceVersion"]
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(f"{url}?{query}&watch=1&resourceVersion={version}", timeout=timeout) as stream:
+            self._watching.set()
+            rest = b""
+            async for chunk in stream.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    item = json.loads(line)["object"]
+                    self._arrived((item["metadata"]["namespace"], item["metadata"]["name"]), item["spec"]["replicas"])
+
+    def _arrived(self, key: tuple[str, str], replicas: int) -> None:
+        pending = self._pending.get(key)
+        if pending is not None and pending[0] == replicas:
+            del self._pending[key]
+            self._news.set()
+            self.result.latencies.append(time.monotonic() - pending[1])
+
+
+def drive(bench: Rig, places: list[Place], load: Load) -> Result:
+    """Send the changes and wait for them."""
+
+    async def all_of_it() -> Result:
+        changes = _Changes(bench, places)
+        await changes.run(load)
+        return changes.result
+
+    return asyncio.run(all_of_it())

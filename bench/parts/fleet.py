@@ -1,0 +1,152 @@
+"""What a fleet costs: memory, time to converge, at rest, under changes, when the leader dies, when it starts anew.
+
+One fleet, brought up once; the questions are asked one after the other, and told as they are answered.
+"""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+
+from bench.changes import Load, drive
+from bench.cluster import Operator, Place, Rig, is_sample, is_write, rig, until
+from bench.report import Reporter
+
+#: Long enough for one sweep (300 s) and five looks at every node.
+REST_SECONDS = 300.0
+CHANGES_PER_SECOND = 100
+CHANGE_SECONDS = 10
+FAILOVERS = 3
+
+
+def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS) -> None:
+    """``nodes`` JILNodes."""
+    with rig() as bench:
+        operator = bench.operator()
+        bench.leading(operator)
+        time.sleep(5)
+        idle = operator.rss()
+        report.tell("RSS, no nodes", idle, "MiB")
+        places = bench.places(nodes)
+        operator = _converge(report, bench, operator, places, idle)
+        _rest(report, bench, operator, nodes, rest)
+        _touched(report, bench, operator, places)
+        _changes(report, bench, places)
+        operator = _failover(report, bench, operator, places)
+        _start_up(report, bench, operator, nodes)
+
+
+def _converge(report: Reporter, bench: Rig, operator: Operator, places: list[Place], idle: float) -> Operator:
+    since, cpu, began = bench.plane.audit_position(), operator.cpu(), time.monotonic()
+    bench.create(places)
+    bench.until_ready(len(places), 120 + 6.0 * len(places))
+    took = time.monotonic() - began
+    entries = bench.requests(since)
+    report.tell("time until all are Ready", took, "s", f"{len(places)} nodes at once")
+    report.tell("CPU until all are Ready", operator.cpu() - cpu, "s", "of the operator")
+    report.tell("requests per node until Ready", len(entries) / len(places), "requests")
+    report.tell("writes per node until Ready", sum(map(is_write, entries)) / len(places), "requests")
+    until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 120)
+    report.tell("RSS, all Ready", operator.rss(), "MiB")
+    report.tell("RSS per 1,000 nodes", (operator.rss() - idle) / len(places) * 1000, "MiB", "beyond that of none")
+    report.tell("objects in the store", operator.metric("jil_store_objects"), "objects")
+    return operator
+
+
+def _rest(report: Reporter, bench: Rig, operator: Operator, nodes: int, seconds: float) -> None:
+    time.sleep(30)
+    since, cpu, before = bench.plane.audit_position(), operator.cpu(), _reconciles(operator)
+    time.sleep(seconds)
+    spent, looked, entries = operator.cpu() - cpu, _reconciles(operator) - before, bench.requests(since)
+    hour = 3600 / seconds
+    writes = [e for e in entries if is_write(e) and not is_sample(e)]
+    note = f"{nodes} nodes, from {seconds:.0f} s"
+    report.tell("at rest: requests per hour", len(entries) * hour, "requests", f"{note}; without the Lease")
+    report.tell("at rest: requests per node and hour", len(entries) * hour / nodes, "requests")
+    report.tell("at rest: writes", len(writes), "requests", "samples of heights not counted", 0)
+    for uri in sorted({e["requestURI"] for e in writes})[:3]:
+        report.tell("at rest: written", 1, "", uri)
+    report.tell("at rest: samples per node and hour", sum(map(is_sample, entries)) * hour / nodes, "requests")
+    report.tell("at rest: CPU per hour", spent * hour, "s", f"{spent / seconds * 100:.1f} % of a processor")
+    report.tell("at rest: looks at nodes", looked, "", f"{looked / nodes:.1f} at each")
+
+
+def _touched(report: Reporter, bench: Rig, operator: Operator, places: list[Place]) -> None:
+    """A label on every node: each is looked at, nothing has changed."""
+    chosen = places[:200]
+    before, cpu, since = _reconciles(operator), operator.cpu(), bench.plane.audit_position()
+    for place in chosen:
+        bench.api.merge(place.path, {"metadata": {"labels": {"bench": "touched"}}})
+    until(lambda: _reconciles(operator) - before >= len(chosen), "every node to be looked at", 300)
+    until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 60)
+    looked, spent, entries = _reconciles(operator) - before, operator.cpu() - cpu, bench.requests(since)
+    writes = [e for e in entries if is_write(e) and not is_sample(e)]
+    report.tell("unchanged reconcile: requests", len(entries) / looked, "requests", f"of {looked:.0f} looks")
+    report.tell("unchanged reconcile: writes", len(writes) / looked, "requests", "", 0)
+    report.tell("unchanged reconcile: CPU", spent / looked * 1000, "ms", "with the watch events that caused it")
+
+
+def _reconciles(operator: Operator) -> float:
+    return operator.metric("jil_reconcile_total", kind="JILNode")
+
+
+def _changes(report: Reporter, bench: Rig, places: list[Place]) -> None:
+    result = drive(bench, places, Load(CHANGES_PER_SECOND, CHANGE_SECONDS))
+    note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
+    report.tell("changes sent per second", result.sent / result.sending, "1/s", note)
+    if result.latencies:
+        values = sorted(result.latencies)
+        report.tell("change to applied, median", statistics.median(values), "s")
+        report.tell("change to applied, p99", values[int(len(values) * 0.99) - 1], "s")
+        report.tell("changes applied per second", len(values) / result.whole, "1/s", "until the last one was")
+
+
+def _failover(report: Reporter, bench: Rig, leader: Operator, places: list[Place]) -> Operator:
+    for signal_, name in ((signal.SIGKILL, "killed"), (signal.SIGTERM, "ended in order")):
+        leads: list[float] = []
+        applied: list[float] = []
+        for number in range(FAILOVERS):
+            standby = bench.operator()
+            until(lambda log=standby.log: "the store is full" in log.read_text(), "the standby", 300)  # type: ignore[misc]
+            time.sleep(3)
+            began = time.monotonic()
+            leader.process.send_signal(signal_)
+            service = f"/api/v1/namespaces/{places[number].namespace}/services/{places[number].name}-cache"
+            bench.api.delete(service)
+            bench.leading(standby)
+            leads.append(time.monotonic() - began)
+            until(lambda path=service: bench.api.exists(path), "the first work of the new leader", 300, pause=0.02)  # type: ignore[misc]
+            applied.append(time.monotonic() - began)
+            leader.end(0)
+            leader = standby
+        lease = "Lease 15/10/2 s"
+        report.tell(f"leader {name}: the next leads", statistics.median(leads), "s", f"median of {FAILOVERS}; {lease}")
+        report.tell(f"leader {name}: it has put something right", statistics.median(applied), "s")
+    return leader
+
+
+def _start_up(report: Reporter, bench: Rig, operator: Operator, nodes: int) -> None:
+    """From no operator at all to every node looked at once."""
+    operator.end()
+    since, began = bench.plane.audit_position(), time.monotonic()
+    fresh = bench.operator()
+    bench.leading(fresh, 300)
+    report.tell("start-up: leads", time.monotonic() - began, "s", f"{nodes} nodes exist")
+    until(lambda: _reconciles(fresh) >= nodes, "every node to be looked at", 60 + nodes * 1.0)
+    until(lambda: fresh.metric("jil_queue_depth") == 0, "an empty queue", 300)
+    report.tell("start-up: every node looked at", time.monotonic() - began, "s")
+    entries = bench.requests(since)
+    writes = [e for e in entries if is_write(e) and not is_sample(e) and not _bookkeeping(e)]
+    report.tell("start-up: CPU", fresh.cpu(), "s")
+    report.tell("start-up: requests per node", len(entries) / nodes, "requests")
+    report.tell("start-up: writes", len(writes), "requests", "samples and sealing of ledgers not counted", 0)
+    for uri in sorted({e["requestURI"] for e in writes})[:3]:
+        report.tell("start-up: written", 1, "", uri)
+    report.tell("start-up: RSS", fresh.rss(), "MiB")
+    fresh.end()
+
+
+def _bookkeeping(entry: dict[str, object]) -> bool:
+    """A new leader writes its fencing number into every ledger."""
+    return "/configmaps/ledger-" in str(entry["requestURI"])
