@@ -96,6 +96,7 @@ class Reason(_Word):
     VERIFIED = "Verified", "Every image is signed and approved as the policy asks for."
     SUCCEEDED = "Succeeded", "The operation has come to its end."
     BREAK_GLASS_OPEN = "BreakGlassOpen", "The operation lets an image run without its signatures, for some time."
+    NOT_WAITING = "NotWaiting", "The node does not wait for what the operation says, or it is not so: nothing was done."
 
     # On the way; nothing is wrong.
     NOT_RECONCILED = "NotReconciled", "The operator has not looked at it yet."

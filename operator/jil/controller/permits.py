@@ -146,7 +146,9 @@ class Permits:
                 return Predecessor(PodEnd.PRESENT, guard_of(raw))
         seen = self._deps.pod_ends.of(uid)
         if seen is None and ended is not None:
-            seen = Predecessor(PodEnd.TERMINATED, Guard(ended))
+            # A person saw to the end of the pod, not to how far its guard had got.
+            guard = Guard.UNKNOWN if ended == PermitEnd.CONFIRMED else Guard(ended)
+            seen = Predecessor(PodEnd.TERMINATED, guard)
         return seen or Predecessor(PodEnd.VANISHED)
 
     async def _issue(self, ctx: PermitFor, record: JILNodeRecord, pod: Manifest, answer: Permit) -> JILNodeRecord:

@@ -117,7 +117,7 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
             reason,
             f"claim {name} is gone, but the record of {ctx.node.node_id} names it (UID {recorded.pvc_uid}, volume"
             f" {recorded.pv_name or 'unbound'}). No empty volume is started in its place: bind the retained volume to a new"
-            f" claim {name} and adopt it, or restore a backup",
+            f" claim {name} and adopt it with a JILOperation AdoptVolume, or restore a backup",
         )
     if live is None:
         try:
@@ -133,7 +133,7 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
         return _Lost(
             reason,
             f"claim {name} is not the recorded one (UID {uid}, recorded {recorded.pvc_uid}): somebody made it anew. It is"
-            " not used until its content is confirmed to be this node's",
+            " not used until its content is confirmed to be this node's (JILOperation AdoptVolume with this claimUID)",
         )
     asked = live["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(intent["spec"]["resources"]["requests"]["storage"]) < parse_quantity(asked):

@@ -215,9 +215,10 @@ def _after(
         return Permit(PermitMode.CHECK, record.highest_signed_height)
     return Hold(
         HoldReason.FENCING_UNCONFIRMED,
-        f"the validator's pod before {pod.name} vanished and nobody saw its process end; it may still sign on "
-        f"{(last and last.kube_node) or 'an unknown machine'}",
-        "bring that machine back so that its kubelet reports, or prove on the chain that the key is silent",
+        f"the validator's pod before {pod.name}, UID {(last and last.pod_uid) or 'unknown'}, vanished and nobody saw its "
+        f"process end; it may still sign on {(last and last.kube_node) or 'an unknown machine'}",
+        "bring that machine back so that its kubelet reports; or, once it is certainly off or wiped, confirm it with a "
+        "JILOperation ConfirmFencing that names this UID as podUID",
     )
 
 
