@@ -55,7 +55,7 @@ unit cluster e2e: ## One layer of tests
 
 faults: venv ## Every crash and two-leader point, a sample of the rest, every planted bug (FULL=1: everything; resumable; docs/faults.md)
 	@$(BIN)/python -m tests.faults $(if $(FULL),--full) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(MINUTES),--minutes $(MINUTES))
-	@JIL_FAULTS=1 $(BIN)/pytest tests/faults/test_plants.py tests/faults/test_mutations.py -q -s --timeout 7200
+	@JIL_FAULTS=1 $(BIN)/pytest tests/faults/test_plants.py tests/faults/test_mutations.py tests/faults/test_outages.py -q -s --timeout 7200
 
 fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
 	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)

@@ -199,11 +199,11 @@ def there_and_back(rig: Rig, mutation: Mutation) -> str:
             30,
         )
         rig.calm(f"back from {mutation}")
-    except FaultFound:
+    except FaultFound as found:
         left = list(points.differences(rig, scene.shape(), Place.READY))[:10]
         rig.a.kill()
         rig.fresh()
-        raise FaultFound("\n".join([f"{mutation} and back", *left, rig.words()])) from None
+        raise FaultFound("\n".join([f"{mutation} and back", *left, str(found)])) from None
     return "and back"
 
 

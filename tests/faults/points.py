@@ -131,7 +131,7 @@ def _watch(rig: Rig, scene: Scene, turn: Turn, injury: Injury) -> None:
         if not scene.at(turn.end):
             return False
         # The last step of a turn may come a moment after its end is told.
-        return tended or (not injury.struck and time.monotonic() - still[1] > CALM + 0.3)
+        return tended or (not injury.struck and time.monotonic() - still[1] > CALM)
 
     rig.until(over, f"{turn.name} to end though {type(injury).__name__} struck ({injury.struck})")
 

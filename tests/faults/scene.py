@@ -109,7 +109,10 @@ class Scene:
     # -- what is there -----------------------------------------------------------------------------------------------
     def node(self) -> dict[str, Any] | None:
         """The JILNode, None when there is none."""
-        return _get(self.world, self.path)
+        found = _get(self.world, self.path)
+        if found is not None:
+            self._uid = str(found["metadata"]["uid"])
+        return found
 
     def at(self, place: Place) -> bool:
         """Whether the node says, for its newest generation, that it is there."""
@@ -126,8 +129,7 @@ class Scene:
     def shape(self) -> dict[str, str]:
         """Everything in the namespace and of the node in the system's, field by field, with names put to one form."""
         found: dict[str, str] = {}
-        node = self.node()
-        self._uid = str(node["metadata"]["uid"]) if node else "no-uid"
+        self.node()  # its UID, or that of the last one, stands in labels
         for plural, base in SCENE_KINDS.items():
             for item in self.world.api.get(f"{base}/{self.namespace}/{plural}")["items"]:
                 if item["metadata"]["name"] != "kube-root-ca.crt":

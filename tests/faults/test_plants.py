@@ -14,7 +14,7 @@ from tests.faults.rig import FaultFound, Rig
 from tests.faults.trials import TRIALS
 
 #: The gate plants these; `make faults` all of them.
-GATE = ("skipped-grant", "key-regenerated", "lost-record-write")
+GATE = ("skipped-grant", "lost-record-write")
 #: Seconds for what a planted bug keeps from ever happening.
 PATIENCE = float(os.environ.get("JIL_FAULT_PATIENCE", "30"))
 
