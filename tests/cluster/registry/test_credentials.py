@@ -17,6 +17,7 @@ from jil.observe.registry import (
     NotInRegistry,
     RegistryClient,
     RegistryError,
+    RegistryPush,
     RegistryUnknown,
     media,
 )
@@ -72,6 +73,27 @@ async def test_a_redirect_to_another_host_with_other_bytes_is_a_lie(liar: Liar, 
     async with RegistryClient(liar.access()) as client:
         with pytest.raises(RegistryError, match="the registry serves sha256:"):
             await client.manifest(f"{liar.repository}@{digest}")
+
+
+@pytest.mark.parametrize("location", ["http://OTHER/upload", "//OTHER/upload", "http://u:p@LIAR/upload", ""])
+async def test_an_upload_is_not_sent_to_another_server(liar: Liar, other: Liar, location: str) -> None:
+    where = location.replace("OTHER", other.host).replace("LIAR", liar.host)
+    taken = web.Response(status=202, headers={"Location": where} if where else {})
+    wants_basic(liar, "blobs/uploads/", taken)
+    async with RegistryClient(liar.access(credentials=credentials(liar))) as client:
+        with pytest.raises(RegistryUnknown):
+            await RegistryPush(client).blob(liar.repository, b"x", "text/plain")
+    assert other.seen == []
+    assert "PUT" not in [request.method for request in liar.seen if request.path == "/upload"]
+
+
+async def test_a_push_is_not_redirected(liar: Liar, other: Liar) -> None:
+    where = f"http://{other.host}/"
+    liar.at("manifests/v1", lambda _: _response(web.Response(status=307, headers={"Location": where})))
+    async with RegistryClient(liar.access(credentials=credentials(liar))) as client:
+        with pytest.raises(RegistryUnknown, match="redirects a PUT"):
+            await RegistryPush(client).manifest(f"{liar.repository}:v1", MANIFEST, media.OCI_MANIFEST)
+    assert other.seen == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +212,7 @@ async def test_the_real_registry_takes_the_tokens_of_its_token_server(tmp_path: 
         with rig.distribution(tmp_path, token_realm=tokens.realm, token_ca=tokens.ca) as registry:
             access = tokens.access(registry)
             async with RegistryClient(access) as client:
-                push, repository = rig.RegistryPush(client), registry.repository()
+                push, repository = RegistryPush(client), registry.repository()
                 image = f"{repository}@{await rig.push_image(push, repository)}"
                 assert tokens.scopes == [f"repository:{image.split('/', 1)[1].partition('@')[0]}:pull,push"]
                 await asyncio.gather(*(client.evidence(image) for _ in range(5)))

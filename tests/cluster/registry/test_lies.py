@@ -9,7 +9,7 @@ import time
 import pytest
 from aiohttp import web
 
-from jil.observe.registry import Limits, RegistryClient, RegistryLied, RegistryUnknown, media
+from jil.observe.registry import Limits, RegistryClient, RegistryLied, RegistryPush, RegistryUnknown, media
 from jil.observe.registry.limits import MIB
 from jil.trust.verdict import RefusalReason
 from tests.cluster.registry.liar import MANIFEST, Liar
@@ -190,6 +190,25 @@ async def test_a_huge_attachment_is_left_out_and_the_small_one_beside_it_is_read
     listing(liar, image, [attach(liar, image, [huge]), attach(liar, image, [blob(liar, b"signed")])])
     async with RegistryClient(liar.access()) as client:
         assert (await client.evidence(image)).envelopes == (b"signed",)
+
+
+async def test_an_attachment_with_many_layers_and_an_index_with_many_children_are_refused(liar: Liar) -> None:
+    image = liar.image()
+    listing(liar, image, [attach(liar, image, [blob(liar, b"signed")] * 65)])
+    assert (await lie(liar, image)).reason is RefusalReason.TOO_MANY_SIGNATURES
+    index = json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": _entries(0, 257)}).encode()
+    image = liar.image(index, media.OCI_INDEX)
+    assert "lists 257 manifests; 256 are allowed" in str(await lie(liar, image))
+
+
+async def test_a_registry_that_takes_something_else_than_was_pushed_is_told(liar: Liar) -> None:
+    async def take(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=201, headers={"Docker-Content-Digest": f"sha256:{HEX}"})
+
+    liar.at("manifests/v1", take)
+    async with RegistryClient(liar.access()) as client:
+        with pytest.raises(RegistryLied, match="the registry took sha256:000"):
+            await RegistryPush(client).manifest(f"{liar.repository}:v1", MANIFEST, media.OCI_MANIFEST)
 
 
 def _entries(first: int, count: int) -> list[dict[str, object]]:

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from jil.observe.registry import Access, Credential, Credentials, RegistryClient, RegistryUnknown, media
+from jil.observe.registry import (
+    Access,
+    ClientCertificate,
+    Credential,
+    Credentials,
+    RegistryClient,
+    RegistryUnknown,
+    media,
+)
 from jil.observe.registry.challenge import Challenge, parse
 from jil.observe.registry.exchange import retry_after
 
@@ -126,3 +134,37 @@ async def test_environment_proxies_and_netrc_are_not_used(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with RegistryClient() as reader:
         assert all(not one._mounts for one in (reader.wire._plain, reader.wire._certified))
+
+
+async def test_the_client_certificate_is_for_its_hosts_and_ends_where_a_redirect_leaves_them() -> None:
+    """Which of the two connections is used; the handshake itself is tested on a real registry."""
+    seen: list[tuple[str, str]] = []
+
+    def shown_by(name: str) -> httpx2.MockTransport:
+        def handler(request: httpx2.Request) -> httpx2.Response:
+            seen.append((name, str(request.url.host)))
+            if request.url.host != "cdn.example":
+                return httpx2.Response(307, headers={"Location": "https://cdn.example/x"}, stream=_Nothing())
+            return httpx2.Response(404, stream=_Nothing())
+
+        return httpx2.MockTransport(handler)
+
+    async with client(lambda _: httpx2.Response(500)) as reader:
+        wire = reader.wire
+        wire.access = Access(certificate=ClientCertificate(b"", b"", frozenset({"r.example"})))
+        wire._certified = httpx2.AsyncClient(transport=shown_by("certified"))
+        wire._plain = httpx2.AsyncClient(transport=shown_by("plain"))
+        for host in ("r.example", "other.example"):
+            with pytest.raises(RegistryUnknown):
+                await reader.manifest(f"{host}/app@sha256:{'0' * 64}")
+    assert seen == [
+        ("certified", "r.example"),
+        ("plain", "cdn.example"),
+        ("plain", "other.example"),
+        ("plain", "cdn.example"),
+    ]
+
+
+class _Nothing(httpx2.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b""
