@@ -84,6 +84,33 @@ def test_break_glass_takes_a_verb_that_no_role_of_kubernetes_has(people: dict[st
     assert f"{remedy} --user={user('admin')}" in message
 
 
+def test_i1_confirming_a_fence_takes_a_verb_that_no_role_of_kubernetes_has(
+    people: dict[str, ApiClient], guarded: Guarded
+) -> None:
+    fenced = {"type": "ConfirmFencing", "confirmFencing": {"node": "ch-zug-01", "podUID": "2f0c"}}
+
+    def confirmation(who: str) -> dict[str, Any]:
+        body = operation(user(who), **fenced)
+        del body["spec"]["breakGlass"]
+        return body
+
+    dry = f"{OPERATIONS}?dryRun=All"
+    for account in ("admin", "breaker"):
+        message = refusal(lambda account=account: people[account].create(dry, confirmation(account)))  # type: ignore[misc]
+        assert f'user "{user(account)}" may not confirm in namespace {SPACE}' in message
+        assert f"--clusterrole=jil-operator-fencing --user={user(account)}" in message
+    bind(guarded, "admin", "jil-operator-fencing")
+
+    def may() -> bool:
+        try:
+            people["admin"].create(dry, confirmation("admin"))
+        except ApiError:
+            return False
+        return True
+
+    rig.eventually(may, "the verb to be in force")
+
+
 def test_a_cluster_admin_has_the_verb_and_is_held_to_the_own_name(guarded: Guarded) -> None:
     name = guarded.admin.create(
         "/apis/authentication.k8s.io/v1/selfsubjectreviews",

@@ -67,7 +67,7 @@ def rights_table(manifests: Sequence[Manifest]) -> str:
         lines.append(f"operator | {namespace or 'everywhere'} | {_full(resource, group)}: {verbs}")
     for role in sorted(of_kind(manifests, "ClusterRole"), key=lambda role: str(role["metadata"]["name"])):
         name = role["metadata"]["name"]
-        if name.rpartition("-")[2] in ("view", "edit", "admin", "platform", "breakglass"):
+        if name.rpartition("-")[2] in ("view", "edit", "admin", "platform", "breakglass", "fencing"):
             lines += [
                 f"people | {name} | {_full(resource, group)}: {' '.join(sorted(rule['verbs']))}"
                 for rule in role["rules"]

@@ -101,6 +101,15 @@ def test_i6_the_verb_that_breaks_the_glass_is_in_one_role_that_nobody_gets_by_ag
     assert "jil-operator-breakglass" not in {binding["roleRef"]["name"] for binding in bindings}
 
 
+def test_i1_the_verb_that_confirms_a_fence_is_in_one_role_that_nobody_gets_by_aggregation(
+    manifests: list[Manifest],
+) -> None:
+    roles = [*of_kind(manifests, "ClusterRole"), *of_kind(manifests, "Role")]
+    (found,) = [role for role in roles if any("confirmfencing" in rule["verbs"] for rule in role["rules"])]
+    assert found["metadata"]["name"] == "jil-operator-fencing"
+    assert not [label for label in found["metadata"]["labels"] if "aggregate" in label]
+
+
 @pytest.mark.parametrize("name", ["view", "edit", "admin"])
 def test_peoples_roles_are_added_to_kubernetes_own(manifests: list[Manifest], name: str) -> None:
     labels = only(manifests, "ClusterRole", f"jil-operator-{name}")["metadata"]["labels"]
