@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from jil.api import kinds, labels
 from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.node import JILNode
-from jil.api.record import P2P, JILNodeRecord
+from jil.api.record import P2P, JILNodeRecord, Keys
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Invalid, NotFound
 from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
@@ -44,7 +44,7 @@ class NodePreparer:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._verified: dict[str, tuple[str, float]] = {}  # node uid -> (record resourceVersion, when)
+        self._verified: dict[str, tuple[Keys, float]] = {}  # node uid -> (its recorded keys, when)
 
     async def prepare(self, node: JILNode, raw: Manifest, resolved: Resolved) -> Prepared | SpecProblem:
         """The prepared node, or why its id is not its own. Raises the client's errors."""
@@ -140,9 +140,10 @@ class NodePreparer:
         return await self._deps.records.change(record, p2p=P2P(cluster_ip=address))
 
     async def _ensure_identity(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
-        stamp = (record.metadata.resource_version, self._deps.clock.monotonic())
+        now = self._deps.clock.monotonic()
         verified = self._verified.get(node.metadata.uid)
-        if verified and verified[0] == stamp[0] and stamp[1] - verified[1] < IDENTITY_CHECK_SECONDS:
+        # By what is recorded of the keys, not by the record's version: a bring-up changes the record a dozen times.
+        if verified and verified[0] == record.spec.keys and now - verified[1] < IDENTITY_CHECK_SECONDS:
             return record
         child = labels.child_labels(
             node=ctx.name,
@@ -163,7 +164,7 @@ class NodePreparer:
                 break
             record = updated
             self._deps.store.put(kinds.JIL_NODE_RECORD, await self._raw_record(record))
-        self._verified[node.metadata.uid] = (record.metadata.resource_version, stamp[1])
+        self._verified[node.metadata.uid] = (record.spec.keys, now)
         return record
 
     async def _raw_record(self, record: JILNodeRecord) -> Manifest:
