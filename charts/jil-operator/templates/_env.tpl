@@ -36,6 +36,14 @@
 {{- end }}
 - name: JIL_PRIORITY_CLASSES
   value: {{ .Values.nodes.priorityClasses | quote }}
+{{- if .Values.registries.credentials }}
+- name: JIL_REGISTRY_CONFIG
+  value: /etc/jil/registries/config.json
+{{- end }}
+{{- with .Values.registries.endpoints }}
+- name: JIL_REGISTRY_ENDPOINTS
+  value: {{ toJson . | quote }}
+{{- end }}
 {{- if or .Values.proxy.https .Values.proxy.http }}
 {{- with .Values.proxy.https }}
 - name: HTTPS_PROXY

@@ -162,6 +162,15 @@ def test_a_private_ca_is_mounted_and_named_to_openssl(kind: str, source: dict[st
     assert environment(rendered)["SSL_CERT_FILE"] == mount["mountPath"] + "/ca.crt"
 
 
+def test_the_login_of_registries_is_a_file_that_the_operator_is_told_of() -> None:
+    rendered = operator("--set", "registries.credentials=login")
+    (volume,) = [volume for volume in pod_spec(rendered)["volumes"] if volume["name"] == "registries"]
+    assert volume["secret"] == {"secretName": "login", "items": [{"key": ".dockerconfigjson", "path": "config.json"}]}
+    (mount,) = [mount for mount in container(rendered)["volumeMounts"] if mount["name"] == "registries"]
+    assert mount["readOnly"] is True
+    assert environment(rendered)["JIL_REGISTRY_CONFIG"] == mount["mountPath"] + "/config.json"
+
+
 def test_the_guards_name_the_service_account_of_the_releases_namespace() -> None:
     rendered = operator(namespace="platform")
     for name in ("jil-start-permit", "jil-users-objects", "jil-allow-list"):
