@@ -50,6 +50,7 @@ class ConditionType(_Word):
 #: The full set of each kind, in the order in which it is written and read. The first status write has all of them.
 NODE_CONDITIONS: tuple[ConditionType, ...] = (
     ConditionType.SPEC_VALID,
+    ConditionType.IMAGE_TRUST,
     ConditionType.IDENTITY_READY,
     ConditionType.STORAGE_READY,
     ConditionType.DATABASE_READY,

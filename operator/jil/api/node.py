@@ -227,7 +227,7 @@ class NodeStatus(StatusModel):
     )
     conditions: Annotated[tuple[Condition, ...], Len(0, 32), ListMap("type")] = Field(
         default=(),
-        description="SpecValid, IdentityReady, StorageReady, DatabaseReady, CacheReady, BrokerReady, ValidatorReady, "
+        description="SpecValid, ImageTrust, IdentityReady, StorageReady, DatabaseReady, CacheReady, BrokerReady, ValidatorReady, "
         "ServicesReady, Serving, Ready.",
     )
 

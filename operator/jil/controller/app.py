@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import aiohttp
 
 from jil.api import kinds, labels
+from jil.api.operation import OperationType
+from jil.cluster.allowlist import AllowLists
+from jil.cluster.claim import Claims
 from jil.cluster.disruption import Gate
 from jil.cluster.errors import ServerUnavailable, TooManyRequests
 from jil.cluster.ledger import Leadership
@@ -18,13 +23,20 @@ from jil.controller.jil_routes import CHILD_KINDS, JilRoutes
 from jil.controller.jurisdiction import JurisdictionReconciler
 from jil.controller.network import NetworkReconciler
 from jil.controller.node import NodeReconciler
+from jil.controller.operation import Handler, OperationReconciler
+from jil.controller.operation_break_glass import BreakGlassHandler
+from jil.controller.operation_confirm import AdoptVolumeHandler, ConfirmFencingHandler
 from jil.controller.pod_ends import PodEnds
+from jil.controller.release import ReleaseReconciler
+from jil.controller.release_trust import ReleaseTrust, namespaces_of
+from jil.controller.release_verdicts import Verdicts
 from jil.engine.queue import Key
 from jil.engine.runtime import Runtime
 from jil.engine.settings import Settings
 from jil.engine.store import Store
 from jil.engine.watch import WatchSpec
 from jil.observe.health import HealthPoller, NodeKey
+from jil.observe.registry import Access, Credentials, RegistryClient
 from jil.render.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -38,6 +50,8 @@ def watches(system_namespace: str) -> list[WatchSpec]:
         WatchSpec(kinds.JIL_JURISDICTION),
         WatchSpec(kinds.JIL_NODE),
         WatchSpec(kinds.JIL_NODE_RECORD, namespace=system_namespace),
+        WatchSpec(kinds.JIL_OPERATION),
+        WatchSpec(kinds.JIL_IMAGE_ALLOW_LIST),
         WatchSpec(kinds.NAMESPACE),
         WatchSpec(kinds.NODE),
         *(WatchSpec(kind, labels.children_selector(), child=True) for kind in CHILD_KINDS),
@@ -63,6 +77,22 @@ def health_url(template: str, store: Store) -> Callable[[str, str], str | None]:
     return url
 
 
+def registry_access(settings: Settings) -> Access:
+    """How registries are reached, by the settings. Raises OSError and ValueError for files that cannot be read."""
+    config = Path(settings.registry_config).read_bytes() if settings.registry_config else None
+    return Access(
+        Credentials.from_docker_config(config) if config is not None else Credentials(),
+        ca=Path(settings.registry_ca).read_text() if settings.registry_ca else None,
+        endpoints=settings.registry_endpoints,
+    )
+
+
+def expected_node_id(store: Store, key: NodeKey) -> str | None:
+    """Who is meant to answer at a node's health endpoint; None while its JILNode is not known."""
+    node = store.get(kinds.JIL_NODE, *key)
+    return str(node["spec"]["nodeId"]) if node is not None else None
+
+
 async def read_cluster_uid(runtime: Runtime) -> str:
     """UID of namespace kube-system. An API server that is away at our start is waited for, as it is later."""
     pause = 0.5
@@ -83,6 +113,7 @@ async def run(settings: Settings) -> int:
     async with (
         Runtime(settings, watches(settings.system_namespace)) as runtime,
         aiohttp.ClientSession(connector=connector, trust_env=False) as session,
+        AsyncExitStack() as stack,
     ):
 
         def leadership() -> Leadership:
@@ -97,6 +128,7 @@ async def run(settings: Settings) -> int:
             now=runtime.clock.now,
             on_change=look_again,
             url=health_url(settings.health_url, runtime.store),
+            expects=lambda key: expected_node_id(runtime.store, key),
             interval=settings.health_interval,
         )
         deps = Deps(
@@ -120,17 +152,42 @@ async def run(settings: Settings) -> int:
             orphan_grace=settings.orphan_grace,
             platform=Platform(settings.image_mirror, settings.image_pull_secrets, settings.priority_classes),
         )
-        networks, nodes = NetworkReconciler(deps), NodeReconciler(deps)
+        networks = NetworkReconciler(deps)
+        allow_lists = AllowLists(
+            runtime.client,
+            seen=lambda namespace: runtime.store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace),
+            remember=runtime.store.put,
+        )
+        claims = Claims(
+            runtime.client,
+            settings.system_namespace,
+            seen=lambda name: runtime.store.get(kinds.CONFIG_MAP, settings.system_namespace, name),
+            remember=runtime.store.put,
+        )
+        registry = await stack.enter_async_context(RegistryClient(registry_access(settings)))
+        verdicts = Verdicts(
+            registry, allow_lists, runtime.clock, namespaces=lambda network: namespaces_of(runtime.store, network)
+        )
+        trust = ReleaseTrust(deps, verdicts, allow_lists)
+        nodes = NodeReconciler(deps, trust)
+        handlers: dict[OperationType, Handler] = {
+            OperationType.CONFIRM_FENCING: ConfirmFencingHandler(deps),
+            OperationType.ADOPT_VOLUME: AdoptVolumeHandler(deps),
+        }
+        break_glass = handlers[OperationType.BREAK_GLASS] = BreakGlassHandler(runtime.store, allow_lists, runtime.clock)
 
         async def on_lead(fencing: int) -> None:
             await networks.lead(fencing)
+            await break_glass.lead()
 
         routes = JilRoutes(runtime.store, system_namespace=settings.system_namespace, pod_seen=deps.pod_ends.saw)
         return await runtime.run(
             {
                 kinds.JIL_NETWORK.kind: networks,
+                kinds.JIL_RELEASE.kind: ReleaseReconciler(deps, verdicts, trust, allow_lists),
                 kinds.JIL_JURISDICTION.kind: JurisdictionReconciler(deps),
                 kinds.JIL_NODE.kind: nodes,
+                kinds.JIL_OPERATION.kind: OperationReconciler(deps, claims, handlers),
             },
             routes.table(),
             on_lead=on_lead,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.engine.queue import Key
-from jil.engine.routes import Route, all_of, to_its_node, to_itself
+from jil.engine.routes import Route, all_of, key_of, to_its_node, to_itself
 from jil.engine.store import Change, Manifest, Store
 
 #: Children of a node, by their labels.
@@ -39,12 +39,14 @@ class JilRoutes:
         table: dict[Kind, Route] = dict.fromkeys(CHILD_KINDS, all_of(to_its_node, self._shared))
         table[kinds.POD] = all_of(self._pod, to_its_node)
         table[kinds.JIL_NODE] = all_of(to_itself, self._node_phase)
-        table[kinds.JIL_JURISDICTION] = all_of(to_itself, self._in_namespace(self._nodes))
+        table[kinds.JIL_JURISDICTION] = all_of(to_itself, self._in_namespace(self._nodes), self._wanted_releases)
         table[kinds.JIL_NETWORK] = all_of(to_itself, self._network)
-        table[kinds.JIL_RELEASE] = self._release
+        table[kinds.JIL_RELEASE] = all_of(to_itself, self._release)
         table[kinds.JIL_NODE_RECORD] = self._record
         table[kinds.NAMESPACE] = self._namespace
         table[kinds.NODE] = self._machine
+        table[kinds.JIL_OPERATION] = to_itself
+        table[kinds.JIL_IMAGE_ALLOW_LIST] = all_of(self._operations, self._allow_list)
         return table
 
     # -- who is where ------------------------------------------------------------------------------------------------
@@ -84,7 +86,29 @@ class JilRoutes:
 
     def _network(self, change: Change) -> Iterable[Key]:
         if not change.only_status:
-            yield from self._of_network(change.object["metadata"]["name"])
+            network = change.object["metadata"]["name"]
+            yield from self._of_network(network)
+            for jurisdiction in self._store.list(kinds.JIL_JURISDICTION):
+                if jurisdiction["spec"].get("network") == network:
+                    yield from self._releases(jurisdiction["metadata"]["namespace"])
+
+    def _wanted_releases(self, change: Change) -> Iterable[Key]:
+        """The release that is wanted now and the one that was: their images come into the list of the namespace, or go."""
+        if not change.only_status:
+            for jurisdiction in (change.old, change.new):
+                if jurisdiction is not None:
+                    yield Key(kinds.JIL_RELEASE.kind, None, str(jurisdiction["spec"].get("release")))
+
+    def _allow_list(self, change: Change) -> Iterable[Key]:
+        """A list that somebody deleted or changed is written again; nodes wait for what it lets in."""
+        namespace = change.object["metadata"]["name"]
+        yield from self._releases(namespace)
+        yield from self._nodes(namespace)
+
+    def _releases(self, namespace: str) -> Iterable[Key]:
+        """Releases whose images the list of the namespace is made of."""
+        for jurisdiction in self._store.list(kinds.JIL_JURISDICTION, namespace):
+            yield Key(kinds.JIL_RELEASE.kind, None, str(jurisdiction["spec"].get("release")))
 
     def _release(self, change: Change) -> Iterable[Key]:
         name = change.object["metadata"]["name"]
@@ -101,6 +125,9 @@ class JilRoutes:
         old = (change.old or {}).get("spec", {})
         if any(old.get(part) != spec.get(part) for part in ("keys", "p2p", "owner")):
             yield from self._of_network(spec.get("network", ""))
+        if old.get("releases") != spec.get("releases"):
+            for entry in (*(old.get("releases") or ())[:1], *(spec.get("releases") or ())[:1]):
+                yield Key(kinds.JIL_RELEASE.kind, None, str(entry["release"]))
 
     def _namespace(self, change: Change) -> Iterable[Key]:
         """Labels decide whether a namespace is set up; everything else about it is somebody else's business."""
@@ -110,6 +137,12 @@ class JilRoutes:
             name = change.object["metadata"]["name"]
             yield from self._jurisdictions(name)
             yield from self._nodes(name)
+            yield from self._releases(name)
+
+    def _operations(self, change: Change) -> Iterable[Key]:
+        """An allow-list has the name of its namespace; what an operation let in stands there, and only there."""
+        for operation in self._store.list(kinds.JIL_OPERATION, change.object["metadata"]["name"]):
+            yield key_of(kinds.JIL_OPERATION, operation)
 
     def _shared(self, change: Change) -> Iterable[Key]:
         """Objects without a node: the namespace's policies and configuration, and the frozen genesis."""

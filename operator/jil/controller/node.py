@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jil.api import kinds, labels
-from jil.api.conditions import ConditionType, Reason, false, true
+from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.labels import Component
 from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
@@ -23,12 +23,14 @@ from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_record import with_release
 from jil.controller.node_removal import NodeRemoval
 from jil.controller.node_status import NodeStatusWriter
+from jil.controller.node_trust import NodeTrust, Withheld
 from jil.controller.orphans import Orphans
 from jil.controller.permits import PermitFor, Permits
+from jil.controller.release_trust import ReleaseTrust
 from jil.controller.volumes import Volumes
 from jil.engine.queue import Key
 from jil.engine.runtime import Result
-from jil.plan.findings import NodeFacts, Verdict, judge, refused
+from jil.plan.findings import NodeFacts, Verdict, judge, not_admitted, refused
 from jil.plan.lifecycle import Goal, Workload, plan_lifecycle
 from jil.plan.spec_check import SpecProblem
 from jil.render import node as render_node
@@ -46,8 +48,9 @@ RECHECK_SECONDS = 60.0
 class NodeReconciler:
     """One JILNode per call; everything it needs comes from the store, the record and live reads of what is critical."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, trust: ReleaseTrust) -> None:
         self._deps = deps
+        self._trust = NodeTrust(deps, trust)
         self._volumes = Volumes(deps)
         self._permits = Permits(deps)
         self._acts = NodeActs(deps)
@@ -77,6 +80,15 @@ class NodeReconciler:
             await self._guard(node, raw)
             await self._refuse(raw, node, resolved)
             return Result(requeue_after=RECHECK_SECONDS)
+        trust: Finding | None = None
+        if not node.metadata.deleting:
+            admitted = await self._trust.admit(node, resolved)
+            if isinstance(admitted, Withheld):
+                if admitted.runs_something:
+                    await self._guard(node, raw)
+                await self._status.write(raw, None, not_admitted(admitted.finding))
+                return Result(requeue_after=RECHECK_SECONDS)
+            resolved, trust = admitted
         if not node.metadata.deleting and FINALIZER not in node.metadata.finalizers:
             raw = await self._add_finalizer(node)
             node = JILNode.parse(raw)
@@ -86,6 +98,7 @@ class NodeReconciler:
                 return await self._delete_unresolved(node, raw)
             await self._refuse(raw, node, prepared)
             return Result(requeue_after=RECHECK_SECONDS)
+        prepared = replace(prepared, trust=trust)
         try:
             return await self._drive(prepared)
         except (Forbidden, Invalid) as error:
@@ -210,6 +223,7 @@ class NodeReconciler:
                 ran_before=bool(record.spec.releases),
             )
         )
+        verdict = _with_trust(verdict, prepared.trust)
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
         settled = verdict.phase in ("Ready", "Stopped", "Maintenance") and denial is None and plan.act is None
         if settled:
@@ -237,6 +251,7 @@ class NodeReconciler:
                 ran_before=bool(prepared.record.spec.releases),
             )
         )
+        verdict = _with_trust(verdict, prepared.trust)
         await self._status.write(
             prepared.raw, prepared.record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial
         )
@@ -309,3 +324,8 @@ class NodeReconciler:
             await self._remove_finalizer(node)
             return Result()
         return Result(requeue_after=1.0)
+
+
+def _with_trust(verdict: Verdict, trust: Finding | None) -> Verdict:
+    """Ready does not depend on it: a key that is revoked under a running node takes nothing from those it serves."""
+    return verdict if trust is None else replace(verdict, findings=(trust, *verdict.findings))

@@ -37,6 +37,8 @@ class Prepared:
     identity: Finding
     hold: tuple[Reason, str] | None
     """Why the validator may not start, as far as it is known before its pod is looked at."""
+    trust: Finding | None = None
+    """How the release that is wanted stands with the network's policy."""
 
 
 class NodePreparer:

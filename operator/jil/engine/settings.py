@@ -37,6 +37,17 @@ class Settings(BaseSettings):
     image_pull_secrets: tuple[str, ...] = Field(default=(), description="Pull secrets of nodes' pods, as a JSON list.")
     priority_classes: bool = Field(default=False, description="Set the chart's PriorityClasses on nodes' pods.")
 
+    registry_config: str | None = Field(
+        default=None, description="Path of a Docker configuration (config.json) with credentials of registries."
+    )
+    registry_ca: str | None = Field(
+        default=None, description="Path of CA certificates in PEM that registries are trusted by, beside the system's."
+    )
+    registry_endpoints: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where registries are reached if not at https://NAME: name in images -> base URL, as JSON.",
+    )
+
     orphan_grace: float = Field(
         default=60.0, ge=0, description="Children whose JILNode is gone are left alone for this long."
     )

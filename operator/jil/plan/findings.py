@@ -206,6 +206,13 @@ def refused(reason: Reason, message: str) -> Verdict:
     )
 
 
+def not_admitted(trust: Finding) -> Verdict:
+    """A node that runs nothing yet and whose release may not run (False), or of which that is not known (Unknown)."""
+    if trust.status == "Unknown":
+        return Verdict((trust, unknown(ConditionType.READY, trust.reason, trust.message)), "Pending")
+    return Verdict((trust, false(ConditionType.READY, trust.reason, trust.message)), "Invalid")
+
+
 def component_rows(workloads: Sequence[Workload], health: HealthReading | None) -> list[dict[str, object]]:
     """``status.components``: name, ready, the image that runs and the version that the component itself reports."""
     rows: list[dict[str, object]] = []

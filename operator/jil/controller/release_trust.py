@@ -1,0 +1,253 @@
+"""May nodes take up a release, and which digests may their namespaces run? Made of verdicts, without asking anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from jil.api import kinds
+from jil.api.allowlist import VERDICTS_MAX, AllowedImage, AllowListSpec, CachedVerdict, VerdictWord
+from jil.api.conditions import ConditionType, Finding, Reason, false, true, unknown
+from jil.api.labels import Component
+from jil.api.network import JILNetwork
+from jil.api.objects import InvalidObject
+from jil.api.release import JILRelease
+from jil.cluster.allowlist import AllowLists, ReleasePart
+from jil.controller.deps import Deps
+from jil.controller.release_verdicts import Known, Terms, Verdicts, terms_of
+from jil.engine.store import Store
+from jil.trust.formats.release_manifest import manifest_digest
+from jil.trust.policy import InvalidPolicy
+from jil.trust.verdict import Refused, Verified
+
+RELEASES_PER_DIGEST = 16
+
+
+def namespaces_of(store: Store, network: str) -> list[str]:
+    """Namespaces whose jurisdiction belongs to the network, each once."""
+    return sorted(
+        {
+            jurisdiction["metadata"]["namespace"]
+            for jurisdiction in store.list(kinds.JIL_JURISDICTION)
+            if jurisdiction["spec"].get("network") == network
+        }
+    )
+
+
+class Trust(StrEnum):
+    """How a release stands with a network."""
+
+    NO_POLICY = "NoPolicy"
+    VERIFIED = "Verified"
+    REFUSED = "Refused"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The word, and the condition ``ImageTrust`` that says why."""
+
+    trust: Trust
+    finding: Finding
+
+    @property
+    def admits(self) -> bool:
+        """Whether a node may take the release up."""
+        return self.trust in (Trust.NO_POLICY, Trust.VERIFIED)
+
+
+class ReleaseTrust:
+    """Reads the store, the verdicts and the allow-lists."""
+
+    def __init__(self, deps: Deps, verdicts: Verdicts, lists: AllowLists) -> None:
+        self._deps = deps
+        self._verdicts = verdicts
+        self._lists = lists
+
+    # -- one release -------------------------------------------------------------------------------------------------
+    def standing(self, network: JILNetwork, release: JILRelease) -> Standing:
+        """By what is known now. An image that nobody asked about yet is as unknown as one whose registry is away."""
+        type_ = ConditionType.IMAGE_TRUST
+        try:
+            terms = terms_of(network)
+        except InvalidPolicy as error:
+            message = f"JILNetwork {network.name}: {error}; correct it, until then no node takes up a release"
+            return Standing(Trust.UNKNOWN, unknown(type_, Reason.TRUST_UNKNOWN, message))
+        if terms is None:
+            message = f"JILNetwork {network.name} has no spec.trust: images run on the digests of the release alone"
+            return Standing(Trust.NO_POLICY, false(type_, Reason.NO_POLICY, message))
+        whole = self._verdicts.release(terms, release)
+        images = sorted(set(release.spec.all_images.values()))
+        found = {image: self._verdicts.image(terms, release.name, image) for image in images}
+        now = self._deps.clock.now()
+        refused = [whole] if isinstance(whole, Refused) else []
+        refused += [known.verdict for known in found.values() if known and isinstance(known.verdict, Refused)]
+        if refused:
+            more = (
+                f" ({len(refused) - 1} more are refused: kubectl describe jrel {release.name})" if refused[1:] else ""
+            )
+            return Standing(Trust.REFUSED, false(type_, Reason.IMAGE_REFUSED, refused[0].message + more))
+        open_ = {image: known for image, known in found.items() if not _holds(known, now)}
+        if open_:
+            return Standing(Trust.UNKNOWN, unknown(type_, Reason.TRUST_UNKNOWN, _open_message(open_, len(images))))
+        return Standing(
+            Trust.VERIFIED,
+            true(type_, Reason.VERIFIED, f"{len(images)} images and the release are verified for {network.spec.track}"),
+        )
+
+    def admitted_before(self, namespace: str, release: JILRelease, *, validator: bool) -> bool:
+        """Whether the namespace's list still lets run what a node needs of exactly this release.
+
+        ``validator``: whether the node has one. True also where there is no list yet: the node is older than the policy.
+        """
+        spec = self._list(namespace)
+        if spec is None:
+            return True
+        if content_name(release) not in {entry.image for entry in spec.verdicts}:
+            return False
+        needed = dict(release.spec.all_images)
+        if not validator:
+            needed.pop(Component.VALIDATOR.value)
+        entries = [spec.digests.get(_digest(image)) for image in needed.values()]
+        return all(entry is not None and release.name in entry.releases for entry in entries)
+
+    def find(self, name: str) -> JILRelease | None:
+        """The release of that name; None when there is none that this operator can read."""
+        raw = self._deps.store.get(kinds.JIL_RELEASE, None, name)
+        try:
+            return JILRelease.parse(raw) if raw is not None else None
+        except InvalidObject:
+            return None
+
+    # -- one namespace -----------------------------------------------------------------------------------------------
+    def releases_of(self, namespace: str) -> set[str]:
+        """Names of the releases that the namespace wants, runs or still has in its list."""
+        spec = self._list(namespace)
+        listed = {name for entry in spec.digests.values() for name in entry.releases} if spec else set()
+        return self._wanted(namespace) | self._running(namespace).keys() | listed
+
+    def part(self, namespace: str, network: JILNetwork, terms: Terms) -> ReleasePart:
+        """What the releases let run in the namespace.
+
+        The digests of every wanted or running release that is verified. Of a release that is not (any more): those
+        that its nodes run, so that their pods may come back; no node takes it up.
+        """
+        running, wanted = self._running(namespace), self._wanted(namespace)
+        before = self._list(namespace)
+        now = self._deps.clock.now().replace(microsecond=0)
+        digests: dict[str, AllowedImage] = {}
+        verdicts: list[CachedVerdict] = []
+        judged: list[JILRelease] = []
+        for name in sorted(self.releases_of(namespace)):
+            release = self.find(name)
+            if release is not None and name in wanted | running.keys():
+                judged.append(release)
+                if self.standing(network, release).admits:
+                    _add(digests, release.spec.all_images.values(), name, None)
+                    verdicts.append(_content(release, terms, VerdictWord.VERIFIED, now, before))
+                    continue
+            if name in running or (name in wanted and self._has_workloads(namespace)):
+                listed = {e.image for e in (before.digests.values() if before else ()) if name in e.releases}
+                # A policy may be newer than the nodes: then what they run stands in the operator's own records alone.
+                _add(digests, {*listed, *running.get(name, ())}, name, _since(before, name) or now)
+                verdicts += [v for v in (before.verdicts if before else ()) if v.release == name and _is_content(v)]
+                if before is None and release is not None:
+                    verdicts.append(_content(release, terms, VerdictWord.UNKNOWN, now, before))
+        return ReleasePart(
+            network=network.name,
+            policy_hash=terms.policy_hash,
+            digests=digests,
+            verdicts=[*verdicts, *self._verdicts.to_keep(terms, judged)][:VERDICTS_MAX],
+        )
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _list(self, namespace: str) -> AllowListSpec | None:
+        try:
+            return self._lists.read(namespace)
+        except InvalidObject:
+            return None
+
+    def _wanted(self, namespace: str) -> set[str]:
+        return {
+            str(jurisdiction["spec"].get("release"))
+            for jurisdiction in self._deps.store.list(kinds.JIL_JURISDICTION, namespace)
+        }
+
+    def _running(self, namespace: str) -> Mapping[str, set[str]]:
+        """Release -> images, as the records of the namespace's nodes have them; only the operator writes records."""
+        found: dict[str, set[str]] = {}
+        for record in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace):
+            spec = record["spec"]
+            owner = spec.get("owner") or {}
+            if owner.get("namespace") != namespace or not spec.get("releases"):
+                continue
+            if self._deps.store.get(kinds.JIL_NODE, namespace, str(owner.get("name"))) is None:
+                continue
+            newest = spec["releases"][0]
+            found.setdefault(str(newest["release"]), set()).update((newest.get("images") or {}).values())
+        return found
+
+    def _has_workloads(self, namespace: str) -> bool:
+        return any(self._deps.store.list(kind, namespace) for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT))
+
+
+def _holds(known: Known | None, now: datetime) -> bool:
+    return known is not None and isinstance(known.verdict, Verified) and now < known.due_at()
+
+
+def _open_message(open_: Mapping[str, Known | None], total: int) -> str:
+    image, known = next(iter(sorted(open_.items(), key=lambda item: item[1] is None)))
+    if known is None or isinstance(known.verdict, Verified):
+        return f"{len(open_)} of {total} images are being checked, among them {image}"
+    said = known.verdict.message
+    again = f"; next try at {known.next_try:%H:%M:%S} UTC" if known.next_try else ""
+    return (
+        f"{len(open_)} of {total} images cannot be checked: {said}{again}. What runs keeps running, nothing new starts"
+    )
+
+
+def _add(digests: dict[str, AllowedImage], images: Iterable[str], release: str, kept_since: datetime | None) -> None:
+    for image in sorted(images):
+        digest = _digest(image)
+        before = digests.get(digest)
+        releases = tuple(sorted({release, *(before.releases if before else ())}))[:RELEASES_PER_DIGEST]
+        # A digest that any release is verified with is not merely kept.
+        since = kept_since if before is None else (kept_since and before.kept_since)
+        digests[digest] = AllowedImage(image=image, releases=releases, kept_since=since)
+
+
+def _since(spec: AllowListSpec | None, release: str) -> datetime | None:
+    return next(
+        (e.kept_since for e in (spec.digests.values() if spec else ()) if release in e.releases and e.kept_since), None
+    )
+
+
+def content_name(release: JILRelease) -> str:
+    """How a list names the content of a release: one that is made anew under the same name is another one."""
+    return f"{release.name}@{manifest_digest(release.name, release.spec)}"
+
+
+def _content(
+    release: JILRelease, terms: Terms, word: VerdictWord, now: datetime, before: AllowListSpec | None
+) -> CachedVerdict:
+    """The list's note that nodes of the namespace may have taken up exactly this release; once made, it stays."""
+    name = content_name(release)
+    stored = next((verdict for verdict in (before.verdicts if before else ()) if verdict.image == name), None)
+    return stored or CachedVerdict(
+        release=release.name,
+        image=name,
+        policy_hash=terms.policy_hash,
+        track=terms.track,
+        verdict=word,
+        checked_at=now,
+    )
+
+
+def _is_content(verdict: CachedVerdict) -> bool:
+    return verdict.image.startswith(f"{verdict.release}@")
+
+
+def _digest(image: str) -> str:
+    return image.partition("@")[2]
