@@ -227,8 +227,8 @@ class NodeStatus(StatusModel):
     )
     conditions: Annotated[tuple[Condition, ...], Len(0, 32), ListMap("type")] = Field(
         default=(),
-        description="SpecValid, ImageTrust, IdentityReady, StorageReady, DatabaseReady, CacheReady, BrokerReady, ValidatorReady, "
-        "ServicesReady, Serving, Ready.",
+        description="SpecValid, ImageTrust, IdentityReady, StorageReady, DatabaseReady, CacheReady, BrokerReady, "
+        "ValidatorReady, ServicesReady, Serving, Ready.",
     )
 
 
