@@ -282,6 +282,19 @@ async def test_a_registry_that_drips_is_unknown_although_it_is_never_silent(liar
     assert time.monotonic() - began < 20
 
 
+async def test_all_requests_for_one_image_together_have_a_time_limit(liar: Liar) -> None:
+    image = liar.image()
+
+    async def late(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(1)
+        return web.Response(status=404)
+
+    for path in ("referrers/" + image.partition("@")[2], "manifests/" + image.partition("@")[2].replace(":", "-")):
+        liar.at(path, late)
+    error = await unknown(liar, image, Limits(evidence_seconds=1.5))
+    assert "did not give everything in 1.5 s" in str(error)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "message", "wait"),
     [

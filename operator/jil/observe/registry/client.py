@@ -43,6 +43,7 @@ class RegistryClient:
     ) -> None:
         self.limits = limits or Limits()
         self.wire = Wire(access or Access(), self.limits, transport=transport)
+        self._images = asyncio.Semaphore(self.limits.images)
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,20 +76,26 @@ class RegistryClient:
         Attachments of other kinds (SBOMs, scans) and those larger than ``limits.attachment_bytes`` are left out.
         """
         reference = _by_digest(image)
-        budget = Budget(self.limits.evidence_bytes, image)
         try:
-            async with asyncio.timeout(self.limits.evidence_seconds):
-                async with asyncio.TaskGroup() as group:
-                    top = group.create_task(self._top(reference, budget))
-                    attached = group.create_task(self._attached(reference, budget))
-                    simple = group.create_task(self._simple(reference, budget))
-                    statements = group.create_task(self._statements(reference, budget))
+            async with self._images, asyncio.timeout(self.limits.evidence_seconds):
+                return await self._evidence(reference, Budget(self.limits.evidence_bytes, image))
         except ExceptionGroup as group_error:
             raise _finding(group_error) from None
         except TimeoutError:
             raise RegistryUnknown(
                 f"{image}: the registry did not give everything in {self.limits.evidence_seconds:g} s"
             ) from None
+
+    async def referrers(self, image: str) -> tuple[Descriptor, ...]:
+        """What is attached to ``repository@digest``: from the referrers API, else from the tag ``sha256-<hex>``."""
+        return await self._referrers(_by_digest(image), None)
+
+    async def _evidence(self, reference: Reference, budget: Budget) -> Evidence:
+        async with asyncio.TaskGroup() as group:
+            top = group.create_task(self._top(reference, budget))
+            attached = group.create_task(self._attached(reference, budget))
+            simple = group.create_task(self._simple(reference, budget))
+            statements = group.create_task(self._statements(reference, budget))
         manifest, children = top.result()
         envelopes, bundles = attached.result()
         return Evidence(
@@ -101,10 +108,6 @@ class RegistryClient:
             simple=simple.result(),
             bundles=bundles,
         )
-
-    async def referrers(self, image: str) -> tuple[Descriptor, ...]:
-        """What is attached to ``repository@digest``: from the referrers API, else from the tag ``sha256-<hex>``."""
-        return await self._referrers(_by_digest(image), None)
 
     # ---- the image itself
 

@@ -32,5 +32,7 @@ class Limits:
     """One request with its redirects and its token, first byte to last: a server that drips is ended by this."""
     evidence_seconds: float = 120.0
     """Everything for one image."""
+    images: int = 16
+    """Images that are read at once by one client; the others wait without their time running."""
     per_host: int = 8
     """Requests under way at one registry at once."""
