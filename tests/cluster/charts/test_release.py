@@ -228,3 +228,18 @@ def test_the_oldest_supported_kubernetes_takes_the_charts_and_enforces_every_gua
         made.upgrade_jurisdiction()
         old.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))
         rig.wait_for_guards(old)
+        operator = rig.as_service_account(old, SYSTEM, "jil-operator")
+        listed = rig.allow_list(rig.JURISDICTION)
+        listed["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "jil-operator"}
+        operator.create("/apis/jil.io/v1alpha1/jilimageallowlists", listed)
+        pods = f"/api/v1/namespaces/{rig.JURISDICTION}/pods?dryRun=All"
+        eventually(lambda: _refusal(old, pods) is not None, "the list to be in force")
+        assert f'image "{IMAGE}" may not run in namespace {rig.JURISDICTION}' in str(_refusal(old, pods))
+
+
+def _refusal(cluster: ControlPlane, pods: str) -> str | None:
+    try:
+        cluster.admin.create(pods, rig.pod("probe"))
+    except ApiError as error:
+        return str(error) if error.code == 403 else None
+    return None
