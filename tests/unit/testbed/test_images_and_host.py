@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import socket
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
-from testbed import archive, audit, controlplane, daemons, host, images, paths
+from testbed import archive, audit, controlplane, daemons, host, images, paths, progress
 from testbed.errors import BedError
 from testbed.ports import LOOPBACK
 from testbed.processes import run
@@ -109,3 +111,20 @@ def test_a_port_that_somebody_listens_on_is_told_before_a_server_fails_on_it(
         with pytest.raises(BedError, match=rf"etcd cannot start: another program listens on 127\.0\.0\.1:{taken}; `ss"):
             controlplane.ControlPlane().start()
     assert not list(paths.runs().iterdir()), "a start that failed leaves nothing"
+
+
+def test_long_work_says_that_it_goes_on_and_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = threading.Event()
+    monkeypatch.setattr(progress, "_STILL_S", 0.01)
+    monkeypatch.setattr(progress, "say", lambda text: (lines.append(text), "so far" in text and seen.set()))
+    lines: list[str] = []
+    with progress.stage("building"):
+        assert seen.wait(10)
+    assert lines[0] == "building …"
+    assert lines[1] == "building: 0 s so far"
+    assert re.fullmatch(r"building: \d+\.\d s", lines[-1])
+    with pytest.raises(BedError), progress.stage("breaking"):
+        raise BedError("no")
+    assert lines[-1].startswith("breaking: failed after")
