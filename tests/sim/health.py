@@ -98,6 +98,8 @@ class SimHealth:
                 if body is None:
                     self.close_connection = True
                     return
+                if body.get("nodeId") == "SIM":
+                    body = {**body, "nodeId": name.upper()}  # nodes of a simulated world bear their id as name
                 payload = json.dumps(body).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(payload)))

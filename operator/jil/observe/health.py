@@ -71,8 +71,14 @@ def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
     return HealthReading(at=at, components=components, chain=chain)
 
 
-async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[], datetime]) -> HealthReading:
-    """One bounded GET: at most 64 KiB, no redirects, a short deadline."""
+async def read_health(
+    session: aiohttp.ClientSession, url: str, now: Callable[[], datetime], *, node_id: str | None = None
+) -> HealthReading:
+    """One bounded GET: at most 64 KiB, no redirects, a short deadline.
+
+    ``node_id``: who is meant to answer; another one's answer is none. Two Services that lead to one node would otherwise
+    count as two nodes that agree.
+    """
     try:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with session.get(url, timeout=timeout, allow_redirects=False) as response:
@@ -90,6 +96,9 @@ async def read_health(session: aiohttp.ClientSession, url: str, now: Callable[[]
         return HealthReading(at=now(), error=f"{url}: {type(error).__name__}: {error}")
     if not isinstance(body, dict):
         return HealthReading(at=now(), error=f"{url} answered no JSON object")
+    if node_id is not None and body.get("nodeId") != node_id:
+        told = f"{url} answered for node {body.get('nodeId')!r:.40}, not for {node_id}"
+        return HealthReading(at=now(), error=f"{told}: look at the selector and the endpoints of its health Service")
     return parse_health(body, now())
 
 
@@ -128,6 +137,7 @@ class HealthPoller:
         now: Callable[[], datetime],
         on_change: Callable[[NodeKey], None],
         url: Callable[[str, str], str | None],
+        expects: Callable[[NodeKey], str | None] = lambda key: None,
         interval: float = 5.0,
         concurrency: int = 32,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -136,6 +146,7 @@ class HealthPoller:
         self._now = now
         self._on_change = on_change
         self._url = url
+        self._expects = expects
         self._interval = interval
         self._gate = asyncio.Semaphore(concurrency)
         self._sleep = sleep
@@ -187,7 +198,7 @@ class HealthPoller:
             reading = HealthReading(at=self._now(), error="the node's health Service does not exist (yet)")
         else:
             async with self._gate:
-                reading = await read_health(self._session, url, self._now)
+                reading = await read_health(self._session, url, self._now, node_id=self._expects(key))
         if key not in self._wanted:
             return
         before = self._readings.get(key)

@@ -159,3 +159,28 @@ async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         reading = await read_health(session, str(server.make_url("/")), lambda: NOW)
     assert reading.error is None
+
+
+async def test_i2_the_answer_of_another_node_is_none(endpoint: Endpoint) -> None:
+    """Two Services that lead to one pod would count as two nodes that agree about who signs."""
+    endpoint.answer = web.json_response({**healthy(), "nodeId": "CH-ZUG-01"})
+    wanted = {("ns", "a"): "CH-ZUG-01", ("ns", "b"): "CH-ZUG-02"}
+    async with aiohttp.ClientSession() as session:
+        poller = HealthPoller(
+            session=session,
+            now=lambda: NOW,
+            on_change=lambda key: None,
+            url=lambda namespace, name: endpoint.url,
+            expects=wanted.get,
+        )
+        for key in wanted:
+            poller.watch(key)
+            await poller._poll(key)
+        own, strange = poller.reading(("ns", "a")), poller.reading(("ns", "b"))
+    assert own is not None
+    assert own.error is None
+    assert strange is not None
+    assert strange.chain is None
+    assert strange.components == {}
+    assert "answered for node 'CH-ZUG-01', not for CH-ZUG-02" in (strange.error or "")
+    assert poller.highest({("ns", "b")}) is None
