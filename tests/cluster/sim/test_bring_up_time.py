@@ -12,7 +12,7 @@ from collections import Counter
 from tests.cluster.sim.conftest import make_network
 from tests.sim.world import World
 
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 REQUESTS_PER_NODE = 200
 READS_OF_SECRETS_PER_NODE = 14
 
@@ -27,9 +27,10 @@ def test_four_nodes_are_ready_within_the_deadline_and_ask_for_little(world: Worl
     took = time.monotonic() - begun
     asked: Counter[tuple[str, str]] = Counter()
     for entry in world.plane.audit_entries(since):
-        beside = entry["verb"] == "watch" or entry["objectRef"]["resource"] in ("leases", "events")
+        resource = entry.get("objectRef", {}).get("resource", "")
+        beside = entry["verb"] == "watch" or resource in ("", "leases", "events")
         if entry.get("userAgent", "").startswith("jil-operator") and not beside:
-            asked[(entry["verb"], entry["objectRef"]["resource"])] += 1
+            asked[(entry["verb"], resource)] += 1
     print(f"four nodes Ready after {took:.1f} s, {asked.total()} requests of the operator: {asked.most_common(8)}")
     assert asked.total() <= 4 * REQUESTS_PER_NODE, asked
     assert asked[("get", "secrets")] <= 4 * READS_OF_SECRETS_PER_NODE, asked

@@ -42,14 +42,14 @@ def _until_told(world: World, home: Home, type_: str, reason: str, *words: str) 
         condition = world.condition(home.namespace, home.name, type_)
         return condition.get("reason") == reason and all(w in condition["message"] for w in words)
 
-    world.until(told, f"{type_} {reason} with {words}", 30)
+    world.until(told, f"{type_} {reason} with {words}", 90)
     ready = world.condition(home.namespace, home.name, "Ready")
     assert ready["status"] == "False"
 
 
 def _recovers(world: World, home: Home, component: str) -> None:
     world.kubelet.heal(home.namespace, f"{home.name}-{component}")
-    world.until_ready(home.namespace, home.name, 30)
+    world.until_ready(home.namespace, home.name, 120)
 
 
 def test_a_database_that_keeps_crashing_is_told_with_its_exit_code_and_moves_nothing(world: World, home: Home) -> None:
@@ -104,7 +104,7 @@ def test_a_slow_start_is_on_its_way_and_no_failure(world: World, home: Home) -> 
     assert world.phase(home.namespace, home.name) == "Provisioning"
     assert _services_wait(world, home)
     assert _events(world, home, "PodFailed") == []
-    world.until_ready(home.namespace, home.name, 30)
+    world.until_ready(home.namespace, home.name, 120)
 
 
 def test_a_volume_that_is_not_mounted_is_told_with_the_place_to_look(world: World, home: Home) -> None:
@@ -130,7 +130,7 @@ def test_i1_a_lost_machine_is_named_and_nothing_is_moved_off_it(impatient: World
         world.until(
             lambda: world.condition(home.namespace, home.name, "ValidatorReady").get("reason") == "MachineLost",
             "the loss to be told",
-            GRACE_S + 30,
+            GRACE_S + 90,
         )
         condition = world.condition(home.namespace, home.name, "ValidatorReady")
         assert condition["status"] == "Unknown", "a machine that says nothing is not known to be down"
@@ -141,5 +141,5 @@ def test_i1_a_lost_machine_is_named_and_nothing_is_moved_off_it(impatient: World
         assert world.validators.view(home.namespace, home.name) is not None, "its process goes on all the while"
     finally:
         world.kubelet.find(machine)
-    world.until_ready(home.namespace, home.name, 60)
+    world.until_ready(home.namespace, home.name, 120)
     assert _uids(world, home) == before

@@ -26,7 +26,7 @@ def four(world: World) -> Iterator[Network]:
     network.declare(world)
     for home in network.homes:
         world.until_ready(home.namespace, home.name, 120)
-    world.until(lambda: world.validators.chain(network.name).height > 12, "ten commits with everybody's signature", 30)
+    world.until(lambda: world.validators.chain(network.name).height > 12, "ten commits with everybody's signature", 90)
     begun = world.validators.chain(network.name).height
     yield network
     chain = world.validators.chain(network.name)
@@ -43,11 +43,11 @@ def _stop(world: World, home: Home) -> None:
 
 def _start(world: World, home: Home) -> None:
     world.patch_node(home.namespace, home.name, {"state": "Running"})
-    world.until_ready(home.namespace, home.name)
+    world.until_ready(home.namespace, home.name, 120)
 
 
 def _until_stopped(world: World, home: Home) -> None:
-    world.until(lambda: world.phase(home.namespace, home.name) == "Stopped", f"{home.name} to be stopped", 60)
+    world.until(lambda: world.phase(home.namespace, home.name) == "Stopped", f"{home.name} to be stopped", 120)
 
 
 def _refused(world: World, home: Home, *words: str | tuple[str, ...]) -> None:
@@ -60,7 +60,7 @@ def _refused(world: World, home: Home, *words: str | tuple[str, ...]) -> None:
         ]
         return waiting.get("reason") == "WaitingForGrant" and all(found)
 
-    world.until(told, f"a refusal with {words}", 40)
+    world.until(told, f"a refusal with {words}", 90)
     assert len(world.api.get(f"{CORE}/{home.namespace}/pods")["items"]) == 6, "a node that may not stop stays whole"
 
 
@@ -134,7 +134,7 @@ def test_i1_the_record_knows_what_was_signed_and_an_old_copy_of_the_sign_state_d
 ) -> None:
     home = four.homes[0]
     world.until(
-        lambda: world.record(home.node_id)["spec"].get("highestSignedHeight", 0) >= 9, "the height to be recorded", 30
+        lambda: world.record(home.node_id)["spec"].get("highestSignedHeight", 0) >= 9, "the height to be recorded", 90
     )
     recorded = world.record(home.node_id)["spec"]["highestSignedHeight"]
     assert recorded <= world.validators.chain(four.name).height
@@ -149,8 +149,8 @@ def test_i1_the_record_knows_what_was_signed_and_an_old_copy_of_the_sign_state_d
     world.until(
         lambda: "container guard" in world.condition(home.namespace, home.name, "ValidatorReady").get("message", ""),
         "the guard's refusal to be told",
-        30,
+        90,
     )
     assert world.validators.view(home.namespace, home.name) is None
     world.validators.sign_states[volume] = kept
-    world.until_ready(home.namespace, home.name)
+    world.until_ready(home.namespace, home.name, 120)
