@@ -171,6 +171,14 @@ def test_the_login_of_registries_is_a_file_that_the_operator_is_told_of() -> Non
     assert environment(rendered)["JIL_REGISTRY_CONFIG"] == mount["mountPath"] + "/config.json"
 
 
+def test_every_registry_setting_of_the_chart_is_one_that_the_operator_has() -> None:
+    endpoints = '{"registry.example:5000":"https://registry.internal:5000"}'
+    rendered = operator("--set", "registries.credentials=login", "--set-json", f"registries.endpoints={endpoints}")
+    given = {name: value for name, value in environment(rendered).items() if name.startswith("JIL_REGISTRY")}
+    assert {name.removeprefix("JIL_").lower() for name in given} <= set(Settings.model_fields)
+    assert given["JIL_REGISTRY_ENDPOINTS"] == endpoints
+
+
 def test_the_guards_name_the_service_account_of_the_releases_namespace() -> None:
     rendered = operator(namespace="platform")
     for name in ("jil-start-permit", "jil-users-objects", "jil-allow-list"):
