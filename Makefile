@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TESTBED := $(PYTHON) -m testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format fuzz bench
+.PHONY: help demo env down test setup venv lint types contracts generated generate golden unit cluster faults e2e lock format fuzz trust bench
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ unit cluster e2e: ## One layer of tests
 faults: venv ## Every crash and two-leader point, a sample of the rest, every planted bug (FULL=1: everything; resumable; docs/faults.md)
 	@$(BIN)/python -m tests.faults $(if $(FULL),--full) $(if $(WORLDS),--worlds $(WORLDS)) $(if $(MINUTES),--minutes $(MINUTES))
 	@JIL_FAULTS=1 $(BIN)/pytest tests/faults/test_plants.py tests/faults/test_mutations.py tests/faults/test_outages.py -q -s --timeout 7200
+
+trust: venv ## Every refusal of an image through the operator, beside its admitted twin (the gate has a sample)
+	@FULL=1 $(BIN)/python -m pytest -q tests/cluster/trust
 
 fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
 	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)

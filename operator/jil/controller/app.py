@@ -28,7 +28,7 @@ from jil.controller.operation_break_glass import BreakGlassHandler
 from jil.controller.operation_confirm import AdoptVolumeHandler, ConfirmFencingHandler
 from jil.controller.pod_ends import PodEnds
 from jil.controller.release import ReleaseReconciler
-from jil.controller.release_trust import ReleaseTrust, namespaces_of
+from jil.controller.release_trust import ReleaseTrust, namespaces_of, nodes_by_trust
 from jil.controller.release_verdicts import Verdicts
 from jil.engine.queue import Key
 from jil.engine.runtime import Runtime
@@ -170,6 +170,7 @@ async def run(settings: Settings) -> int:
         )
         trust = ReleaseTrust(deps, verdicts, allow_lists)
         nodes = NodeReconciler(deps, trust)
+        runtime.metrics.show_trust(lambda: nodes_by_trust(runtime.store))
         handlers: dict[OperationType, Handler] = {
             OperationType.CONFIRM_FENCING: ConfirmFencingHandler(deps),
             OperationType.ADOPT_VOLUME: AdoptVolumeHandler(deps),

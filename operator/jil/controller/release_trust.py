@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,24 @@ def namespaces_of(store: Store, network: str) -> list[str]:
             if jurisdiction["spec"].get("network") == network
         }
     )
+
+
+def nodes_by_trust(store: Store) -> Counter[str]:
+    """JILNodes by the state of their condition ImageTrust, in the words of the metric."""
+    found: Counter[str] = Counter()
+    for node in store.list(kinds.JIL_NODE):
+        conditions = (node.get("status") or {}).get("conditions") or ()
+        trust: Mapping[str, object] = next((c for c in conditions if c.get("type") == ConditionType.IMAGE_TRUST), {})
+        match trust.get("status"), trust.get("reason"):
+            case "True", _:
+                found["verified"] += 1
+            case "False", Reason.NO_POLICY:
+                found["no_policy"] += 1
+            case "False", _:
+                found["refused"] += 1
+            case _:
+                found["unknown"] += 1
+    return found
 
 
 class Trust(StrEnum):

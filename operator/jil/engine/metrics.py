@@ -5,7 +5,7 @@ One ``Metrics`` per process, passed to who counts: no globals, so tests have the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -27,6 +27,8 @@ OUTCOMES = (
     "timeout",
     "bug",
 )
+#: States of image trust; `refused` and `unknown` also of nodes that go on with what they run.
+TRUST_STATES = ("verified", "no_policy", "refused", "unknown")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ANSWERS = {200: "ok", 201: "ok", 202: "ok", 404: "not_found", 409: "conflict", 410: "gone", 429: "throttled"}
 
@@ -157,6 +159,19 @@ class Metrics:
             family = GaugeMetricFamily("jil_store_objects", "Objects known, by kind.", labels=["kind"])
             for kind, count in counts():
                 family.add_metric([kind], count)
+            return (family,)
+
+        self.registry.register(_Reader(read))
+
+    def show_trust(self, nodes: Callable[[], Mapping[str, int]]) -> None:
+        """Read at every scrape how many JILNodes there are by the state of their condition ImageTrust."""
+
+        def read() -> Iterable[Metric]:
+            text = "JILNodes by how the release that they are to run stands with their network's policy."
+            family = GaugeMetricFamily("jil_nodes_by_image_trust", text, labels=["state"])
+            counts = nodes()
+            for state in TRUST_STATES:
+                family.add_metric([state], counts.get(state, 0))
             return (family,)
 
         self.registry.register(_Reader(read))
