@@ -54,8 +54,10 @@ def stages() -> list[Stage]:
         _pytest("unit", 600, "tests/unit", extra=("-n", "2")),
         Stage("binaries", [python, "-m", "testbed", "binaries"], 2400),
         Stage("validator", [python, "-m", "tests.go_tests"], 900),
-        _pytest("cluster", 1500, "tests/cluster"),
-        _pytest("faults", 36_000 if os.environ.get("FULL") else 900, "tests/faults"),
+        # These tests mostly wait, for elections, back-offs and probes: two at a time fit two cores. What shares a rig
+        # stays together (tests/conftest.py).
+        _pytest("cluster", 2400, "tests/cluster", extra=("-n", "2", "--dist", "loadgroup")),
+        _pytest("faults", 900, "tests/faults"),
         Stage("kind", [python, "-m", "tests.fresh_cluster"], 2400, env=own),
         Stage("images", [python, "-m", "testbed", "images"], 2400, env=own),
         _pytest("e2e", 2400, "tests/e2e", env=own),
