@@ -96,15 +96,13 @@ class Reason(_Word):
 
     VERIFIED = "Verified", "Every image is signed and approved as the policy asks for."
     SUCCEEDED = "Succeeded", "The operation has come to its end."
-    BREAK_GLASS_OPEN = "BreakGlassOpen", "The operation lets an image run without its signatures, for some time."
     NOT_WAITING = "NotWaiting", "The node does not wait for what the operation says, or it is not so: nothing was done."
+    BREAK_GLASS_OPEN = "BreakGlassOpen", "The operation lets an image run without its signatures, for some time."
 
     # On the way; nothing is wrong.
     NOT_RECONCILED = "NotReconciled", "The operator has not looked at it yet."
     PROGRESSING = "Progressing", "Objects were written; the cluster is on its way."
-    STARTING = "Starting", "The process was started and does not answer yet."
     STOPPING = "Stopping", "It is being stopped in order."
-    DRAINING = "Draining", "Serving is off and requests in flight are given time to end."
     CATCHING_UP = "CatchingUp", "The chain is behind its peers and gets nearer."
     WAITING_FOR_GENESIS = "WaitingForGenesis", "The network's genesis is not frozen yet."
     WAITING_FOR_RECORDS = "WaitingForRecords", "The genesis needs the keys of founders whose nodes do not exist yet."

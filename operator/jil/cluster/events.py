@@ -47,6 +47,7 @@ class EventReason(StrEnum):
     DENIED = "Denied"
     DISRUPTED = "Disrupted"
     ORPHANED = "Orphaned"
+    OVERDUE = "Overdue"
     RECONCILE_FAILED = "ReconcileFailed"
     WRITE_REFUSED = "WriteRefused"
 

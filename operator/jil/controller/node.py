@@ -18,6 +18,7 @@ from jil.controller import node_facts
 from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
 from jil.controller.node_acts import NodeActs
+from jil.controller.node_audit import audit
 from jil.controller.node_gate import ActSubject, side_by_side
 from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_record import with_release
@@ -181,7 +182,7 @@ class NodeReconciler:
         for intent in rendered:
             if intent["kind"] == "StatefulSet" and not node_facts.template_settled(deps, ctx, intent):
                 replicas[intent["metadata"]["name"]] = 0
-        rendered = render_node.objects(replace(ctx, replicas=replicas))
+        rendered = render_node.with_replicas(rendered, replicas)
         taken = node_facts.name_taken(deps, ctx, rendered)
         if taken is not None:
             await self._refuse(prepared.raw, prepared.node, taken)
@@ -322,6 +323,15 @@ class NodeReconciler:
             return Result(requeue_after=POLL_SECONDS)
         if plan.done and await self._removal.clear(subject):
             await self._remove_finalizer(node)
+            # Who asked for it stands in the API server's audit log; here, that it was done in order and what is left.
+            audit(
+                "node.removed",
+                node=subject.node,
+                nodeId=node.spec.node_id,
+                uid=node.metadata.uid,
+                why="the JILNode was deleted",
+                kept="volumes, keys, record and p2p Service",
+            )
             return Result()
         return Result(requeue_after=1.0)
 

@@ -12,11 +12,13 @@ from jil.api.node import NodeStatus
 from jil.api.record import JILNodeRecord
 from jil.cluster.client import Manifest
 from jil.cluster.errors import NotFound
+from jil.cluster.events import EventReason
 from jil.controller.deps import Deps
 from jil.controller.node_facts import network_height
 from jil.plan.findings import Verdict, component_rows
 from jil.plan.health import HealthReading
 from jil.plan.lifecycle import Goal, Workload
+from jil.plan.waiting import deadline
 from jil.render.context import NodeContext
 
 
@@ -70,6 +72,10 @@ class NodeStatusWriter:
         waiting = _waiting(verdict, denial, stored, now)
         if waiting:
             status["waitingFor"] = waiting
+            until = datetime.fromisoformat(waiting["deadline"]) if "deadline" in waiting else None
+            if until is not None and now > until:
+                note = f"waits since {waiting['since']} for what should have come by now: {waiting['message']}"
+                self._deps.events.warning(raw, EventReason.OVERDUE, note, action="Wait")
         self._tell(raw, stored, verdict)
         try:
             await self._deps.statuses.write(kinds.JIL_NODE, live, status)
@@ -126,8 +132,8 @@ def _waiting(verdict: Verdict, denial: str | None, stored: NodeStatus, now: date
     before = stored.waiting_for
     same = before is not None and before.reason == reason and before.since is not None
     since = before.since if same and before is not None and before.since is not None else now.replace(microsecond=0)
-    return {
-        "reason": reason,
-        "message": message[:1024],
-        "since": since.isoformat().replace("+00:00", "Z"),
-    }
+    waiting = {"reason": reason, "message": message[:1024], "since": since.isoformat().replace("+00:00", "Z")}
+    until = deadline(reason, since)
+    if until is not None:
+        waiting["deadline"] = until.isoformat().replace("+00:00", "Z")
+    return waiting

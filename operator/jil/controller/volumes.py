@@ -54,6 +54,7 @@ class Volumes:
         volumes = {v.component: v for v in record.spec.volumes}
         problems: list[tuple[Component, Reason, str]] = []
         waiting: list[str] = []
+        larger: list[str] = []
         only_on: dict[str, str] = {}
         for component in storage.components(ctx):
             claim = await _claim(self._deps, ctx, component, volumes.get(component.value))
@@ -84,6 +85,8 @@ class Volumes:
                 host = await self._kept(pv_name)
                 if host is not None:
                     only_on[component.value] = host
+                if claim.get("shrunk"):
+                    larger.append(claim["shrunk"])
                 growing = claim.get("refused") or _growing(claim)
                 if growing:
                     waiting.append(growing)
@@ -95,6 +98,8 @@ class Volumes:
             finding = false(type_, reason, "; ".join(p[2] for p in problems)[:2000] or message)
         elif waiting:
             finding = false(type_, Reason.WAITING_FOR_VOLUME, "; ".join(waiting)[:2000])
+        elif larger:
+            finding = true(type_, Reason.STORAGE_SHRINK, "; ".join(larger)[:2000])
         else:
             finding = true(type_, Reason.READY, f"{len(volumes)} volumes are bound and kept on deletion")
         blocked = frozenset(c for c, reason, _ in problems if reason is not Reason.VOLUME_DELETING)
@@ -135,15 +140,19 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
             f"claim {name} is not the recorded one (UID {uid}, recorded {recorded.pvc_uid}): somebody made it anew. It is"
             " not used until its content is confirmed to be this node's (JILOperation AdoptVolume with this claimUID)",
         )
+    shrunk = None
     asked = live["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(intent["spec"]["resources"]["requests"]["storage"]) < parse_quantity(asked):
         # The schema refuses shrinking; a JILNode that was deleted and applied again smaller still lands here.
+        wanted = intent["spec"]["resources"]["requests"]["storage"]
+        shrunk = f"claim {name} keeps its {asked}: {wanted} is asked for, and volumes do not shrink"
         intent["spec"]["resources"]["requests"]["storage"] = asked
     intent["spec"]["accessModes"] = live["spec"]["accessModes"]
     if "storageClassName" in live["spec"]:
         intent["spec"]["storageClassName"] = live["spec"]["storageClassName"]
     try:
-        return (await deps.applier.ensure(intent, live)).object
+        claim = (await deps.applier.ensure(intent, live)).object
+        return {**claim, "shrunk": shrunk} if shrunk else claim
     except (Forbidden, Invalid) as error:
         # A StorageClass that cannot grow, for one: the volume that is there serves on.
         return {**live, "refused": error.message}

@@ -9,7 +9,7 @@ from datetime import datetime
 from jil.api.conditions import ConditionType, Finding, Reason, false, true, unknown
 from jil.api.labels import Component
 from jil.plan.health import HealthReading
-from jil.plan.lifecycle import Goal, Workload
+from jil.plan.lifecycle import FOUNDATION, Goal, Workload
 
 _COMPONENT_CONDITION = {
     Component.DATABASE: ConditionType.DATABASE_READY,
@@ -64,6 +64,14 @@ def _workload_finding(facts: NodeFacts, workload: Workload, type_: ConditionType
         return false(
             type_, Reason.POD_FAILED, f"pod {trouble.name}: {trouble.trouble}: {trouble.trouble_message}"[:1000]
         )
+    if workload.is_service and not workload.live_replicas and not workload.pods:
+        missing = [w.component for w in facts.workloads if w.component in FOUNDATION and not w.ready]
+        if missing:
+            return false(
+                type_,
+                Reason.WAITING_FOR_DEPENDENCY,
+                f"{workload.name} starts once {', '.join(FOUNDATION)} are ready; not yet: {', '.join(missing)}",
+            )
     if not workload.ready:
         steps = [f"; pod {p.name}: {p.starting}" for p in workload.pods if p.starting][:3]
         count = f"{workload.name}: {workload.ready_pods} of {workload.declared} ready"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +61,6 @@ class NodeContext:
     p2p_cluster_ip: str | None = None
     """The recorded clusterIP: a deleted p2p Service comes back at the same address."""
     template_version: int = TEMPLATE_VERSION
-    replicas: Mapping[str, int] = field(default_factory=dict)
-    """Replica count per workload name; what is missing runs at its declared size."""
     platform: Platform = field(default_factory=Platform)
     """What this cluster adds to every pod, by the operator's settings."""
 

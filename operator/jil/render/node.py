@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jil.render import broker, cache, database, policies, services, storage, validator
 from jil.render.context import NodeContext, Object
 
@@ -19,6 +21,16 @@ def objects(ctx: NodeContext) -> list[Object]:
 
 
 WORKLOAD_KINDS = ("StatefulSet", "Deployment")
+
+
+def with_replicas(rendered: list[Object], replicas: Mapping[str, int]) -> list[Object]:
+    """The same objects with these replica counts; a workload that is not named keeps its declared one."""
+    return [
+        {**o, "spec": {**o["spec"], "replicas": replicas[o["metadata"]["name"]]}}
+        if o["kind"] in WORKLOAD_KINDS and o["metadata"]["name"] in replicas
+        else o
+        for o in rendered
+    ]
 
 
 def workloads(rendered: list[Object]) -> list[Object]:

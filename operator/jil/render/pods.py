@@ -117,7 +117,7 @@ def stateful_set(
         "kind": "StatefulSet",
         "metadata": metadata(ctx, name, component),
         "spec": {
-            "replicas": ctx.replicas.get(name, 1),
+            "replicas": 1,
             "serviceName": name,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}},

@@ -48,7 +48,7 @@ def _deployment(
         "kind": "Deployment",
         "metadata": metadata(ctx, name, component),
         "spec": {
-            "replicas": ctx.replicas.get(name, replicas),
+            "replicas": replicas,
             "revisionHistoryLimit": 5,
             "progressDeadlineSeconds": 600,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},

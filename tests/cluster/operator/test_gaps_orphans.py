@@ -84,12 +84,15 @@ def test_i2_i4_ac_41_orphans_go_in_order_under_grants_and_data_keys_and_record_s
         key: record[key] for key in ("keys", "volumes", "bootstrapped")
     }
     assert "orphans.removed" in short.log(len(short.operators) - 1)
-    short.node(namespace, name, name.upper())
+    short.node(namespace, name, name.upper(), storage={"cache": "512Mi"})
     short.until_ready(namespace, name)
     assert short.record(name)["spec"]["permit"]["mode"] == "require", "it goes on with its own sign state"
+    storage = short.condition(namespace, name, "StorageReady")
+    assert (storage["status"], storage["reason"]) == ("True", "StorageShrink"), "smaller was asked for, nothing shrinks"
+    assert f"claim {name}-cache keeps its 1Gi" in storage["message"]
 
 
-def test_a_node_that_is_applied_again_in_time_keeps_every_pod(short: World) -> None:
+def test_ac_41_applied_again_in_time_it_keeps_every_pod_and_its_deletion_leaves_an_audit_line(short: World) -> None:
     namespace, name = _home(short, 2)
     pods = _pods(short, namespace)
     _lose(short, namespace, name)
@@ -104,6 +107,12 @@ def test_a_node_that_is_applied_again_in_time_keeps_every_pod(short: World) -> N
         "the children to bear the new UID",
     )
     assert _pods(short, namespace) == pods
+    path = f"{JIL}/namespaces/{namespace}/jilnodes"
+    short.api.delete(f"{path}/{name}")
+    short.until(lambda: not short.api.get(path)["items"], "the node to go")
+    log = short.log(len(short.operators) - 1)
+    assert log.count('"action": "node.removed"') == 1
+    assert log.count('"action": "orphans.found"') == 0
 
 
 def test_i2_an_orphaned_validator_that_its_network_cannot_lose_goes_on(short: World) -> None:

@@ -45,7 +45,7 @@ def test_first_write_has_the_full_set_in_its_order() -> None:
 
 
 def test_time_stands_still_while_the_status_does() -> None:
-    before = _merge((), false(READY, Reason.STARTING, "The database starts."))
+    before = _merge((), false(READY, Reason.PROGRESSING, "The database starts."))
     after = _merge(before, false(READY, Reason.POD_FAILED, "It keeps ending."), at=T1, generation=2)
     condition = find(after, READY)
     assert condition is not None
@@ -54,7 +54,7 @@ def test_time_stands_still_while_the_status_does() -> None:
 
 
 def test_time_moves_when_the_status_does() -> None:
-    before = _merge((), false(READY, Reason.STARTING, "The database starts."))
+    before = _merge((), false(READY, Reason.PROGRESSING, "The database starts."))
     after = find(_merge(before, true(READY, Reason.READY), at=T1), READY)
     assert after is not None
     assert after.last_transition_time == T1.replace(microsecond=0)
@@ -93,9 +93,9 @@ def test_retired_type_disappears() -> None:
 
 def test_reason_of_a_newer_operator_is_read_and_replaced() -> None:
     newer = Condition(type="Ready", status=ConditionStatus.FALSE, last_transition_time=T0, reason="Eclipsed")
-    after = find(_merge((newer,), false(READY, Reason.STARTING, "Starts."), at=T1), READY)
+    after = find(_merge((newer,), false(READY, Reason.PROGRESSING, "Starts."), at=T1), READY)
     assert after is not None
-    assert (after.reason, after.last_transition_time) == ("Starting", T0)
+    assert (after.reason, after.last_transition_time) == ("Progressing", T0)
 
 
 def test_foreign_condition_is_a_bug_of_the_caller() -> None:
@@ -105,7 +105,7 @@ def test_foreign_condition_is_a_bug_of_the_caller() -> None:
 
 def test_two_findings_of_one_type_are_a_bug_of_the_caller() -> None:
     with pytest.raises(ValueError, match="two findings for condition Ready"):
-        _merge((), true(READY, Reason.READY), false(READY, Reason.STARTING, "Starts."))
+        _merge((), true(READY, Reason.READY), false(READY, Reason.PROGRESSING, "Starts."))
 
 
 def test_long_message_is_cut_to_what_the_schema_admits() -> None:
@@ -116,7 +116,7 @@ def test_long_message_is_cut_to_what_the_schema_admits() -> None:
 
 
 def test_is_true_needs_a_condition_that_is_there_and_true() -> None:
-    conditions = _merge((), true(DATABASE, Reason.READY), false(READY, Reason.STARTING, "Starts."))
+    conditions = _merge((), true(DATABASE, Reason.READY), false(READY, Reason.PROGRESSING, "Starts."))
     assert is_true(conditions, DATABASE)
     assert not is_true(conditions, READY)
     assert not is_true(conditions, ConditionType.SERVING)

@@ -159,3 +159,18 @@ def test_what_a_pod_on_its_way_waits_for_is_told() -> None:
     finding = next(f for f in judge(facts(workloads=workloads)).findings if f.type == ConditionType.BROKER_READY)
     assert finding.reason is Reason.WAITING_FOR_POD
     assert "startup probe" in finding.message
+
+
+def test_services_that_are_held_for_their_foundation_say_what_for() -> None:
+    workloads = [
+        replace(w, live_replicas=0, pods=())
+        if w.is_service
+        else w
+        if w.component != "database"
+        else replace(w, pods=())
+        for w in node()
+    ]
+    verdict = judge(facts(workloads=workloads, ran_before=False))
+    assert reason(verdict, ConditionType.SERVICES_READY) == "WaitingForDependency"
+    message = next(f.message for f in verdict.findings if f.type is ConditionType.SERVICES_READY)
+    assert "database, cache, broker are ready; not yet: database" in message

@@ -248,3 +248,14 @@ def test_every_child_name_is_a_valid_dns_label_for_the_longest_node_name() -> No
         assert len(item["metadata"]["name"]) <= 63, item["metadata"]["name"]
         if item["kind"] == "StatefulSet":
             assert len(item["metadata"]["name"]) <= 52, "controller-revision-hash must fit into a label value"
+
+
+def test_replica_counts_change_nothing_but_themselves() -> None:
+    rendered = node.objects(samples.zurich())
+    changed = node.with_replicas(rendered, {"ch-zug-01-database": 0, "ch-zug-01-rates": 4})
+    for before, after in zip(rendered, changed, strict=True):
+        name, kind = before["metadata"]["name"], before["kind"]
+        if kind in node.WORKLOAD_KINDS and name in ("ch-zug-01-database", "ch-zug-01-rates"):
+            assert after == {**before, "spec": {**before["spec"], "replicas": 0 if "database" in name else 4}}
+        else:
+            assert after is before
