@@ -226,7 +226,7 @@ def test_an_image_of_a_repository_that_may_not_run_is_not_signed(desk: Desk) -> 
 def test_every_mistake_ends_in_one_line_that_says_what_to_do(
     desk: Desk, words: list[str], code: int, message: str
 ) -> None:
-    _, pinned = desk.build()
+    pinned = f"{desk.registry.host}/test/never-pushed@sha256:{'0' * 64}"
     names = {
         "IMAGE": pinned,
         "REPOSITORY": pinned.partition("@")[0],
@@ -237,7 +237,7 @@ def test_every_mistake_ends_in_one_line_that_says_what_to_do(
 
 
 def test_wrong_passwords_and_wrong_files_are_told_without_what_they_hold(desk: Desk) -> None:
-    _, pinned = desk.build()
+    pinned = f"{desk.registry.host}/test/never-pushed@sha256:{'0' * 64}"
     key = desk.key("ci")
     sign = ["image", "sign", pinned, "--key", str(key)]
     line = desk.refused(4, *sign, JIL_KEY_PASSWORD="wrong-horse")
@@ -267,3 +267,18 @@ def test_credentials_may_come_from_the_environment(desk: Desk) -> None:
     _, pinned = desk.build()
     words = ["image", "inspect", pinned]
     desk.ok(*words, DOCKER_CONFIG="/none", JIL_REGISTRY_USER="ci", JIL_REGISTRY_PASSWORD="loopback-only")
+
+
+def test_a_registry_may_be_reached_under_another_address_than_its_images_name(desk: Desk) -> None:
+    """As from outside a cluster: what is signed is the name that the nodes pull by."""
+    _, pushed = desk.build()
+    pinned = pushed.replace(desk.registry.host, "registry.example.com")
+    desk.write_policy(desk.entries(), repositories=["registry.example.com/test/"])
+    there = ["--endpoint", f"registry.example.com={desk.registry.url}"]
+    login = {"JIL_REGISTRY_USER": "ci", "JIL_REGISTRY_PASSWORD": "loopback-only"}
+    words = ["image", "sign", pinned, "--key", str(desk.key("ci")), "--provenance", str(desk.provenance(pinned))]
+    desk.ok(*words, *there, **login)
+    desk.ok("image", "verify", pinned, "--track", "devnet", *there, **login)
+    desk.write_policy(desk.entries())
+    done = desk.jilctl("image", "verify", pushed, "--track", "devnet", "-o", "json")
+    assert done.json["reason"] == "WrongRepository"

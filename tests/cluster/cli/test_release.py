@@ -169,6 +169,8 @@ def test_the_difference_of_two_releases_is_said_part_by_part(desk: Desk) -> None
     ],
 )
 def test_every_mistake_ends_in_one_line_that_says_what_to_do(desk: Desk, words: list[str], message: str) -> None:
-    tag, _ = desk.build()
-    names = {"DRAFT": str(draft(desk, tag)), "POLICY": str(desk.folder / "policy.yaml")}
+    names = {
+        "DRAFT": str(draft(desk, f"{desk.registry.host}/test/never-pushed:v1")),
+        "POLICY": str(desk.folder / "policy.yaml"),
+    }
     assert message in desk.refused(2, *(names.get(word, word) for word in words))

@@ -75,6 +75,13 @@ async def create(bench: Bench, document: Mapping[str, Any], named: Mapping[str, 
     All tags are asked about once more at the end: one that moved meanwhile would make a release of two builds.
     Raises Stop.
     """
+    metadata = dict(document.get("metadata") or {})
+    if not is_release(str(metadata.get("name"))):
+        raise Stop(
+            f"{metadata.get('name')!r:.80} is no name of a JILRelease: at most 63 lower-case letters, digits and "
+            "hyphens, such as jil-1-4-0",
+            Exit.USAGE,
+        )
     found = await _resolve(bench, named)
     again = await _resolve(bench, named)
     moved = sorted(name for name in found if found[name] != again[name])
@@ -88,13 +95,6 @@ async def create(bench: Bench, document: Mapping[str, Any], named: Mapping[str, 
     spec = dict(document.get("spec") or {})
     _place(spec, named, found)
     spec.pop("envelopes", None)  # those of the draft were about something else
-    metadata = dict(document.get("metadata") or {})
-    if not is_release(str(metadata.get("name"))):
-        raise Stop(
-            f"{metadata.get('name')!r:.80} is no name of a JILRelease: at most 63 lower-case letters, digits and "
-            "hyphens, such as jil-1-4-0",
-            Exit.USAGE,
-        )
     made = {"apiVersion": API_VERSION, "kind": "JILRelease", "metadata": metadata, "spec": spec}
     parse(made, where)
     return made
