@@ -151,6 +151,7 @@ class World:
         labels = {
             "jil.io/network": network,
             "jil.io/jurisdiction": "main",
+            "jil.io/image-trust": "required",
             "pod-security.kubernetes.io/enforce": "restricted",
         }
         self.ensure_namespace(namespace, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from jil.api import kinds, labels
 from jil.api.conditions import (
@@ -16,13 +17,14 @@ from jil.api.conditions import (
     true,
 )
 from jil.api.jurisdiction import JILJurisdiction
+from jil.api.network import JILNetwork
 from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
 from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.engine.queue import Key
 from jil.engine.runtime import Result
-from jil.plan.spec_check import namespace_problem
+from jil.plan.spec_check import SpecProblem, namespace_problem, trust_problem
 from jil.render import policies
 
 
@@ -45,6 +47,13 @@ def compliance_config_map(jurisdiction: JILJurisdiction) -> Manifest:
         },
         "data": {labels.COMPLIANCE_KEY: json.dumps(values, indent=1, sort_keys=True) + "\n"},
     }
+
+
+def _not_enforced(namespace: str, marks: Mapping[str, str], network: Manifest) -> SpecProblem | None:
+    try:
+        return trust_problem(namespace, marks, JILNetwork.parse(network))
+    except InvalidObject:
+        return None  # the network's own status says so
 
 
 class JurisdictionReconciler:
@@ -80,15 +89,20 @@ class JurisdictionReconciler:
         type_ = ConditionType.SPEC_VALID
         space = self._deps.store.get(kinds.NAMESPACE, None, namespace)
         found = [JILJurisdiction.parse(o) for o in self._deps.store.list(kinds.JIL_JURISDICTION, namespace)]
-        problem = namespace_problem(namespace, (space or {}).get("metadata", {}).get("labels", {}), found)
+        marks = (space or {}).get("metadata", {}).get("labels", {})
+        problem = namespace_problem(namespace, marks, found)
         if problem:
             return false(type_, problem.reason, problem.message)
-        if self._deps.store.get(kinds.JIL_NETWORK, None, jurisdiction.spec.network) is None:
+        network = self._deps.store.get(kinds.JIL_NETWORK, None, jurisdiction.spec.network)
+        if network is None:
             return false(
                 type_,
                 Reason.NETWORK_NOT_FOUND,
                 f"JILNetwork {jurisdiction.spec.network} does not exist; create it (kubectl get jnet lists those that do)",
             )
+        problem = _not_enforced(namespace, marks, network)
+        if problem:
+            return false(type_, problem.reason, problem.message)
         if self._deps.store.get(kinds.JIL_RELEASE, None, jurisdiction.spec.release) is None:
             return false(
                 type_,

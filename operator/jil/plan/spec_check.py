@@ -15,6 +15,7 @@ from jil.api.network import JILNetwork, Member
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
 from jil.api.release import JILRelease
+from jil.api.trust import Track
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,21 @@ def namespace_problem(
     return None
 
 
+def trust_problem(namespace: str, namespace_labels: Mapping[str, str], network: JILNetwork) -> SpecProblem | None:
+    """On testnet and mainnet nothing may run before its signatures were found good: the namespace must be set up so.
+
+    The label comes with the binding that makes admission refuse everything while there is no allow-list.
+    """
+    if network.spec.track is Track.DEVNET or namespace_labels.get(labels.IMAGE_TRUST) == labels.IMAGE_TRUST_REQUIRED:
+        return None
+    return SpecProblem(
+        Reason.TRUST_NOT_ENFORCED,
+        f"JILNetwork {network.name} is on track {network.spec.track}, and namespace {namespace} is not set up to admit"
+        f" signed images only (label {labels.IMAGE_TRUST}={labels.IMAGE_TRUST_REQUIRED}): upgrade its release of chart"
+        " jil-jurisdiction with --set imageTrust=required",
+    )
+
+
 def resolve(
     node: JILNode,
     *,
@@ -93,6 +109,9 @@ def resolve(
             f"JILJurisdiction {jurisdiction.name} names JILNetwork {jurisdiction.spec.network}, which does not exist;"
             " create it (kubectl get jnet lists those that do)",
         )
+    problem = trust_problem(namespace, namespace_labels, network)
+    if problem:
+        return problem
     release = releases.get(jurisdiction.spec.release)
     if release is None:
         known = ", ".join(sorted(releases)[:5]) or "none"

@@ -8,11 +8,13 @@ import pytest
 
 from jil.api.conditions import Reason
 from jil.api.jurisdiction import JILJurisdiction
-from jil.api.network import JILNetwork
+from jil.api.network import Disruption, JILNetwork
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
 from jil.api.release import JILRelease
+from jil.api.trust import Track, TrustSpec
 from jil.plan.spec_check import Resolved, SpecProblem, claim_problem, resolve
+from tests.cluster.api.case import TRUST
 from tests.unit.render import samples
 
 NAMESPACE = "jil-ch-finma"
@@ -121,3 +123,23 @@ def test_a_node_id_in_use_under_another_name_is_refused_and_after_its_end_taken_
     record = a_record(name="old-name", uid="other")
     assert claim_problem(a_node(), record, owner_exists=True) is not None
     assert claim_problem(a_node(), record, owner_exists=False) is None
+
+
+@pytest.mark.parametrize("track", ["testnet", "mainnet"])
+def test_i6_beyond_devnet_a_node_waits_for_a_namespace_that_admits_signed_images_only(track: str) -> None:
+    spec = NETWORKS["jil"].spec
+    network = JILNetwork(
+        metadata={"name": "jil"},  # type: ignore[arg-type]
+        spec=spec.model_copy(
+            update={"track": Track(track), "trust": TrustSpec.model_validate(TRUST), "disruption": Disruption()}
+        ),
+    )
+    found = _resolve(networks={"jil": network})
+    assert isinstance(found, SpecProblem)
+    assert found.reason is Reason.TRUST_NOT_ENFORCED
+    assert "--set imageTrust=required" in found.message
+    for value in ("off", ""):
+        wrong = _resolve(networks={"jil": network}, namespace_labels={**GOOD_LABELS, "jil.io/image-trust": value})
+        assert isinstance(wrong, SpecProblem)
+    required = {**GOOD_LABELS, "jil.io/image-trust": "required"}
+    assert isinstance(_resolve(networks={"jil": network}, namespace_labels=required), Resolved)
