@@ -1,0 +1,76 @@
+"""The operator's clock is an hour off (its process alone, by libfaketime): it leads, works, and stops in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.badinput.conftest import Bad, Home
+from tests.sim.world import World
+
+CORE = "/api/v1/namespaces"
+LIBRARY = "libfaketime.so.1"
+
+
+@cache
+def _faketime() -> Path:
+    """Debian's libfaketime; as root it is installed when it is missing."""
+    for attempt in range(2):
+        found = sorted(Path("/usr/lib").glob(f"*/faketime/{LIBRARY}"))
+        if found:
+            return found[0]
+        if attempt or os.geteuid() != 0:
+            break
+        command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"]
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        subprocess.run([*command, "libfaketime"], env=environment, capture_output=True, timeout=600)
+    pytest.fail(f"{LIBRARY} is missing: install the Debian package libfaketime (as root: apt-get install libfaketime)")
+
+
+def _off(by: str) -> dict[str, str]:
+    """Only the wall clock: a monotonic one cannot be wrong."""
+    return {"LD_PRELOAD": str(_faketime()), "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+@pytest.mark.parametrize("by", ["+1h", "-1h"])
+def test_a_clock_an_hour_off_starts_a_node_and_one_that_is_right_goes_on_with_what_it_wrote(
+    bad: Bad, home: Home, by: str
+) -> None:
+    world = bad.world
+    # The rig's certificates are minutes old: an hour ago they were not valid yet, see the test below.
+    first = world.operator(kubeconfig=bad.kubeconfig(insecure=True), **_off(by))
+    bad.leads(first)
+    second = world.operator()
+    world.node(home.namespace, home.name, home.node_id)
+    world.until_ready(home.namespace, home.name)
+    pods = _pods(world, home)
+    if "leading with fencing number" in world.log(world.operators.index(second)):
+        # A machine that is too busy may lose a Lease; a clock must not.
+        assert "not leading any more: not renewed for" in world.log(world.operators.index(first))
+    world.kill(first, signal.SIGTERM)
+    bad.leads(second)
+    world.api.delete(f"{CORE}/{home.namespace}/services/{home.name}-cache")
+    world.until(
+        lambda: world.api.exists(f"{CORE}/{home.namespace}/services/{home.name}-cache"), "the second one to work"
+    )
+    assert _pods(world, home) == pods
+    # Grants and permits written an hour off: the node stops and starts all the same.
+    world.patch_node(home.namespace, home.name, {"state": "Stopped"})
+    world.until(lambda: world.phase(home.namespace, home.name) == "Stopped", "the node to stop")
+    world.patch_node(home.namespace, home.name, {"state": "Running"})
+    world.until_ready(home.namespace, home.name)
+
+
+def test_a_clock_before_the_certificates_of_the_cluster_is_told_and_waited_for(bad: Bad) -> None:
+    operator = bad.world.operator(kubeconfig=None, **_off("-1h"))
+    bad.says(operator, "does not answer yet", "certificate is not yet valid")
+    assert operator.poll() is None
+
+
+def _pods(world: World, home: Home) -> set[str]:
+    return {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{home.namespace}/pods")["items"]}
