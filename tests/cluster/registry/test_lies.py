@@ -105,6 +105,14 @@ async def test_a_swapped_child_of_an_index_is_a_lie(liar: Liar) -> None:
     assert (await lie(liar, image)).reason is RefusalReason.REGISTRY_LIED
 
 
+@pytest.mark.parametrize("wrong", [{"size": 1}, {"mediaType": media.DOCKER_MANIFEST}], ids=["size", "media type"])
+async def test_a_child_that_is_not_as_the_index_says_is_a_lie(liar: Liar, wrong: dict[str, object]) -> None:
+    child = {"mediaType": media.OCI_MANIFEST, "digest": media.digest_of(MANIFEST), "size": len(MANIFEST)} | wrong
+    index = json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [child]}).encode()
+    liar.image()
+    assert "has another type or size than the index says" in str(await lie(liar, liar.image(index, media.OCI_INDEX)))
+
+
 @pytest.mark.parametrize(
     ("content", "content_type", "reason"),
     [
