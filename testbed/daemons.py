@@ -77,6 +77,14 @@ def mentioning(text: str) -> list[int]:
     return found
 
 
+def name_of(pid: int) -> str:
+    """The kernel's short name of a process (at most 15 characters), "" when it is gone."""
+    try:
+        return Path("/proc", str(pid), "comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def children(pid: int) -> list[int]:
     """Pids of the direct children of a process."""
     try:

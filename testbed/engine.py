@@ -25,6 +25,8 @@ _CAP_SYS_RESOURCE = 24
 _BEFORE = "host-before.json"
 _NETWORKS = "networks.json"
 _RUN = "jil-testbed-"
+_PROGRAMS = ("dockerd", "containerd", "containerd-shim", "docker-proxy", "docker-init", "runc")
+"""What an engine consists of, by the kernel's short names (15 characters)."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +223,20 @@ class _Private:
 
     def _end_leftovers(self) -> None:
         """After a crash of dockerd its shims and their containers live on: end them, and containerd."""
-        own = str(self.run)
-        for pid in daemons.mentioning(own):
+        for pid in self._leftovers():
             for victim in (*daemons.children(pid), pid):
                 try:
                     os.kill(victim, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-        wait_until(lambda: not daemons.mentioning(own), "the engine's processes to end", 20)
+        wait_until(lambda: not self._leftovers(), "the engine's processes to end", 20)
+
+    def _leftovers(self) -> list[int]:
+        """Programs of an engine that have this engine's folder, and no other's, in their command line.
+
+        Both are needed: a person's docker client or editor may name that folder too.
+        """
+        return [pid for pid in daemons.mentioning(str(self.run)) if daemons.name_of(pid) in _PROGRAMS]
 
     def _unmount(self) -> None:
         lines = Path("/proc/self/mounts").read_text().splitlines()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from testbed import cluster, engine, images, nodeimage, provision, registry
+from testbed import cluster, daemons, engine, images, nodeimage, provision, registry
 from testbed.binaries import KUBERNETES
 from testbed.engine import Engine
 from testbed.errors import BedError
+from testbed.processes import wait_until
 from tests.unit.testbed.conftest import StandIn
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -200,3 +202,24 @@ def test_an_image_keeps_its_repositorys_name_in_the_local_registry(image: str, r
 def test_an_id_does_not_name_a_repository(image: str) -> None:
     with pytest.raises(BedError, match="--as NAME"):
         images._repository_of(image)
+
+
+def test_what_only_mentions_a_crashed_engine_is_not_taken_for_a_part_of_it(tmp_path: Path) -> None:
+    private = engine._Private()
+    client = f'exec -a "docker -H unix://{private.socket} logs" sleep 60'
+    person = daemons.start(["bash", "-c", client], tmp_path / "log", tmp_path / "record")
+    # A program of an engine by its name, as far as the kernel knows it.
+    shutil.copy("/bin/sleep", tmp_path / "containerd")
+    other = daemons.start([tmp_path / "containerd", "60"], tmp_path / "log", tmp_path / "other")
+    script = f'exec -a "containerd --root {private.run}" {tmp_path / "containerd"} 60'
+    part = daemons.start(["bash", "-c", script], tmp_path / "log", tmp_path / "part")
+    try:
+        wait_until(lambda: daemons.name_of(part.pid) == "containerd", "the stand-in to run", 10)
+        assert {part.pid, person.pid} <= set(daemons.mentioning(str(private.run)))
+        private._end_leftovers()
+        assert not part.running()
+        assert person.running()
+        assert other.running()
+    finally:
+        for daemon in (person, other, part):
+            daemon.end(5)
