@@ -7,6 +7,7 @@ real. Every block is 0.2 s, so that ten commits are two seconds.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests import audit
 from tests.cluster.sim.conftest import Home, Network, make_network
 from tests.sim.chain import Lie
-from tests.sim.world import World
+from tests.sim.world import JIL, World
 
 CORE = "/api/v1/namespaces"
 
@@ -133,9 +134,16 @@ def test_i1_the_record_knows_what_was_signed_and_an_old_copy_of_the_sign_state_d
     world: World, four: Network
 ) -> None:
     home = four.homes[0]
-    world.until(
-        lambda: world.record(home.node_id)["spec"].get("highestSignedHeight", 0) >= 9, "the height to be recorded", 90
-    )
+    path = f"{JIL}/namespaces/{home.namespace}/jilnodes/{home.name}"
+    looks = itertools.count()
+
+    def recorded() -> bool:
+        # A node at rest is looked at once a minute; a label makes the operator look now.
+        world.api.merge(path, {"metadata": {"labels": {"look": str(next(looks))}}})
+        time.sleep(1.0)
+        return int(world.record(home.node_id)["spec"].get("highestSignedHeight", 0)) >= 9
+
+    world.until(recorded, "the height to be recorded", 90)
     recorded = world.record(home.node_id)["spec"]["highestSignedHeight"]
     assert recorded <= world.validators.chain(four.name).height
     _stop(world, home)
