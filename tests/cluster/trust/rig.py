@@ -15,6 +15,7 @@ from jil.api.trust import Track
 from jil.observe.registry import RegistryClient, RegistryPush, media
 from jil.trust.sign import approve_image, approve_release, sign_image, sign_release
 from testbed.apiclient import ApiError
+from tests.cluster.registry.liar import Liar
 from tests.cluster.registry.rig import Registry, push_image
 from tests.sim.world import JIL, World
 from tests.unit.trust.scenario import ALICE, ALICE_TOO, BOB, CI, RELEASER, AnySigner
@@ -22,6 +23,8 @@ from tests.unit.trust.test_keys import pem
 
 _numbers = itertools.count(1)
 COMMIT = "5f3c" * 10
+LIAR = "liar.example.com"
+"""How images of the registry that lies are called; the operator's settings say where it is."""
 DAY = timedelta(days=1)
 
 
@@ -54,7 +57,7 @@ def trust(registry: Registry, **changes: Mapping[str, Any]) -> dict[str, Any]:
             {"track": "testnet", "approvals": 1},
             {"track": "mainnet", "approvals": 2, "custody": "hsm"},
         ],
-        "repositories": [f"{registry.host}/test/"],
+        "repositories": [f"{registry.host}/test/", f"{LIAR}/victim/"],
     }
 
 
@@ -115,9 +118,10 @@ class Place:
 class Rig:
     """The world, the registry, and what is made in them."""
 
-    def __init__(self, world: World, registry: Registry) -> None:
+    def __init__(self, world: World, registry: Registry, liar: Liar) -> None:
         self.world = world
         self.registry = registry
+        self.liar = liar
 
     def push(self, attach: Callable[[Image], Iterable[bytes]], **manifest: Any) -> Image:
         """An image that nobody has, with what is attached to it."""
@@ -150,15 +154,18 @@ class Rig:
         track: str = "testnet",
         policy: Mapping[str, Any] | None = None,
         change: Callable[[dict[str, Any]], Any] = lambda spec: None,
-        image: Image | None = None,
+        image: Image | Callable[[str], Image] | None = None,
     ) -> Place:
         """Network, jurisdiction, release and node, all new; one image stands for every component.
 
-        ``change``: what happens to the release's spec after it was sealed.
+        ``change``: what happens to the release's spec after it was sealed. ``image``: in place of one that is pushed, or
+        what makes it when the name of the release is known.
         """
         number = next(_numbers)
         release, network, namespace = f"trust-r{number}", f"trust-{number}", f"jil-trust-{number}"
         node_id = f"CH-TRU-{number:02d}"
+        if callable(image):
+            image = image(release)
         image = image or self.push(lambda made: attach(made, release))
         world = self.world
         member = {"nodeId": node_id, "zone": "CH/FINMA", "founder": True, "namespace": namespace}
