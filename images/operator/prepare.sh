@@ -3,4 +3,4 @@
 set -eu
 . "$REPO/images/install-python.sh"
 install_python operator.txt "$REPO/operator/jil/__init__.py" "$REPO/operator/jil/api" "$REPO/operator/jil/render" \
-  "$REPO/operator/jil/plan" "$REPO/operator/jil/observe" "$REPO/operator/jil/cluster" "$REPO/operator/jil/engine" "$REPO/operator/jil/controller"
+  "$REPO/operator/jil/plan" "$REPO/operator/jil/trust" "$REPO/operator/jil/observe" "$REPO/operator/jil/cluster" "$REPO/operator/jil/engine" "$REPO/operator/jil/controller"

@@ -128,3 +128,16 @@ def test_long_work_says_that_it_goes_on_and_how_it_ended(
     with pytest.raises(BedError), progress.stage("breaking"):
         raise BedError("no")
     assert lines[-1].startswith("breaking: failed after")
+
+
+@pytest.mark.parametrize("name", ["node", "operator"])
+def test_an_image_gets_every_package_that_its_own_packages_import(name: str) -> None:
+    """Found here in milliseconds, it costs no image that is built for nothing."""
+    script = (images.SOURCE / name / "prepare.sh").read_text()
+    taken = set(re.findall(r"\$REPO/operator/jil/(\w+)\"", script))
+    assert taken
+    needed = set()
+    for package in taken:
+        for file in (paths.CHECKOUT / "operator" / "jil" / package).rglob("*.py"):
+            needed |= set(re.findall(r"^\s*(?:from|import) jil\.(\w+)", file.read_text(), re.MULTILINE))
+    assert needed <= taken, f"images/{name}/prepare.sh does not take {', '.join(sorted(needed - taken))}"
