@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from testbed.apiclient import ApiError
-from testbed.processes import spawn_bound, tail
 from tests.cluster.admission.conftest import Guarded, allow
 from tests.cluster.admission.objects import ALLOWED, SPACE, image, path, pod
-from tests.cluster.charts import rig
-from tests.unit.charts.rendering import CHARTS
+from tests.cluster.admission.operator import Operator
 
 OPERATIONS = f"/apis/jil.io/v1alpha1/namespaces/{SPACE}/jiloperations"
 DIGEST, SHORT = (f"sha256:{letter * 64}" for letter in ("e", "9"))
 
 
-class Operator:
-    """The operator as a process, with the token of the chart's ServiceAccount."""
-
-    def __init__(self, guarded: Guarded) -> None:
-        self._cluster = guarded.cluster
-        self._kubeconfig = guarded.cluster.kubeconfig_for_service_account(rig.SYSTEM, "jil-operator")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(CHARTS.parent / "operator"),
-            "JIL_KUBECONFIG": str(self._kubeconfig),
-            "JIL_HTTP_PORT": "0",
-            "JIL_POD_NAME": "operator",
-        }
-        command = [sys.executable, "-m", "jil.controller"]
-        self._process = spawn_bound(command, self._cluster.folder / "break-glass.log", environment)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
-            self._process = None
-
-    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-        try:
-            rig.eventually(condition, what, seconds)
-        except AssertionError as late:
-            raise AssertionError(f"{late}\n{tail(self._cluster.folder / 'break-glass.log', 4000)}") from late
-
-
 @pytest.fixture
 def operator(guarded: Guarded) -> Iterator[Operator]:
     allow(guarded, SPACE, ALLOWED)
-    made = Operator(guarded)
+    made = Operator(guarded.cluster, "break-glass.log")
     made.start()
     yield made
-    made.kill()
+    made.stop()
 
 
 def admitted(guarded: Guarded, digest: str = DIGEST) -> bool:
