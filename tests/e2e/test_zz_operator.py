@@ -194,6 +194,9 @@ def test_uninstalled_the_nodes_keep_running_and_reinstalled_the_operator_finds_t
         "the operator",
         90,
     )
+    # Its Lease is a new one; the ledger is still sealed with the number of the operator before.
+    sealed_by = lambda: str(_ledger(demo)["seal"]["holder"])  # noqa: E731
+    demo.until(lambda: sealed_by().startswith(_leader(demo)), "the new operator to seal the ledger", 60)
     service = demo.child("service", "cache")["metadata"]["uid"]
     demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)
     demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work again", 60)

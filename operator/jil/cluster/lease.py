@@ -8,8 +8,8 @@ Rules, with client-go's defaults (15 / 10 / 2 s):
   clocks are written for people and compared by nobody.
 - The difference (5 s by default) is what a write in flight has to arrive in; ``jil.cluster.connection`` bounds it.
 - ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process. A Lease made
-  anew starts at the tens of seconds since 1970 (or above what was last seen), so that it grows even when somebody
-  deleted the Lease; an int32 holds that for centuries.
+  anew, by us or empty by the chart, starts at the tens of seconds since 1970 (or above what was last seen), so that it
+  grows even when somebody deleted the Lease or installed the operator again; an int32 holds that for centuries.
 - Doubt is loss: a renewal that finds another holder, another version or no Lease ends leadership at once.
 """
 
@@ -206,7 +206,9 @@ class LeaderElector:
         if not self._free(lease):
             return None
         spec = lease.get("spec") or {}
-        fencing = max(int(spec.get("leaseTransitions") or 0) + 1, 1)
+        before = int(spec.get("leaseTransitions") or 0)
+        # The chart's empty Lease comes again with every installation, but ledgers remember who sealed them before.
+        fencing = before + 1 if before > 0 else self._first_fencing()
         wanted = {**lease, "spec": self._spec(fencing)}
         sent = self._clock.monotonic()
         try:
@@ -243,7 +245,7 @@ class LeaderElector:
             self._absent_since = now
         if now - self._absent_since < self.times.renew_deadline:
             return None
-        fencing = max(int(self._clock.now().timestamp() // 10), self._last_fencing + 1)
+        fencing = self._first_fencing()
         wanted: Manifest = {
             "apiVersion": kinds.LEASE.api_version,
             "kind": kinds.LEASE.kind,
@@ -259,6 +261,10 @@ class LeaderElector:
             return self._won(await self._in_time(self._client.create(kinds.LEASE, wanted)), sent)
         except AlreadyExists:
             return None
+
+    def _first_fencing(self) -> int:
+        """Of a Lease that tells of no earlier holder: above every number that an earlier Lease may have given out."""
+        return max(int(self._clock.now().timestamp() // 10), self._last_fencing + 1)
 
     async def _try_renew(self, held: Held) -> str | None:
         """One renewal. Returns why leadership is lost; None when renewed, or when it may still succeed next time."""

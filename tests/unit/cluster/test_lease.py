@@ -92,8 +92,18 @@ async def test_an_empty_lease_is_taken_at_once() -> None:
     elector = candidate(LeaseServer(), "a")
     held = await elector.acquire()
     assert now() < 0.1
-    assert held.fencing == 1
+    assert held.fencing == int(LoopClock().now().timestamp() // 10)
     elector.fence()
+
+
+async def test_i2_an_operator_that_is_installed_again_has_a_higher_fencing_number_than_the_one_before() -> None:
+    """The chart's Lease goes and comes with the release; the ledgers stay, sealed with the number of the last leader."""
+    elector = candidate(LeaseServer(), "a")
+    for _ in range(3):
+        before = await elector.acquire()
+        await elector.release()
+    await asyncio.sleep(60)
+    assert (await candidate(LeaseServer(), "b").acquire()).fencing > before.fencing
 
 
 async def test_nobody_leads_before_it_has_acquired() -> None:
@@ -106,13 +116,14 @@ async def test_a_killed_leader_is_replaced_in_less_than_20_seconds() -> None:
     first, second = candidate(server, "a"), candidate(server, "b")
     old = asyncio.create_task(lead(first))
     await asyncio.sleep(7.3)
+    first_number = first.fencing
     new = asyncio.create_task(lead(second))
     await asyncio.sleep(30)
     assert not second.leading
     old.cancel()
     took = await until(lambda: second.leading, 20)
     assert 14 <= took < 18.5
-    assert second.fencing == 2
+    assert second.fencing == first_number + 1
     new.cancel()
 
 
