@@ -29,7 +29,7 @@ def test_a_drained_machine_loses_its_pods_under_a_grant_and_they_return_with_it(
         return {p["metadata"]["uid"] for p in pods if p["spec"].get("nodeName") == machine}
 
     before = there()
-    height = demo.chain_height()
+    height, logged = demo.chain_height(), len(_log(demo))
     try:
         options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
         said = demo.kubectl("drain", machine, *options, timeout_s=170)
@@ -51,7 +51,7 @@ def test_a_drained_machine_loses_its_pods_under_a_grant_and_they_return_with_it(
     assert demo.child("pod", "validator-0")["spec"]["nodeName"] == machine
     demo.until(lambda: demo.chain_height() > height, "the chain to go on", 60)
     demo.until(lambda: uid not in [g["target"]["uid"] for g in _ledger(demo)["open"]], "the grant to be given back", 60)
-    _no_eviction_came_before_the_operators_own_deletion(_log(demo), pod["metadata"]["name"], uid)
+    _no_eviction_came_before_the_operators_own_deletion(_log(demo)[logged:], pod["metadata"]["name"], uid)
 
 
 def _no_eviction_came_before_the_operators_own_deletion(log: list[dict[str, Any]], pod: str, uid: str) -> None:
