@@ -13,8 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 Manifest = dict[str, Any]
+
+
+class _Unset:
+    def __repr__(self) -> str:  # part of test ids, which have to be the same in every process
+        return "unset"
+
+
 #: As a value: take the field away.
-UNSET: Final = object()
+UNSET: Final = _Unset()
 
 DIGEST = "sha256:" + "ab" * 32
 KEY_A = "A" * 43 + "="
