@@ -73,13 +73,15 @@ def test_a_replaced_certificate_is_told_and_the_new_ca_file_is_taken_up(bad: Bad
     (port,) = free_ports(1)
     operator = bad.world.operator(kubeconfig=way_in, JIL_HTTP_PORT=str(port), JIL_HEARTBEAT_LIMIT="3", **QUICK)
     bad.leads(operator)
+    # What the watch has begun with is what counts here.
+    bad.world.until(lambda: 'jil_watch_events_total{kind="Lease"' in _page(port, "metrics"), "the watch to hear")
     with bad.shows_another_certificate(tmp_path) as other:
         bad.says(operator, "CERTIFICATE_VERIFY_FAILED", "WrongCertificate")
         assert operator.poll() is None
         bad.world.node(home.namespace, home.name, home.node_id)
         shutil.copy(other, ca)
         # Requests take the new file up at once; Kopf keeps the one it began with, which the watchdog notices.
-        bad.world.until(lambda: "watch is deaf" in _livez(port), "the deaf watch to be reported")
+        bad.world.until(lambda: "watch is deaf" in _page(port, "livez"), "the deaf watch to be reported")
         bad.world.kill(operator, signal.SIGTERM)
         bad.world.operator(kubeconfig=way_in)
         bad.world.until_ready(home.namespace, home.name)
@@ -102,9 +104,9 @@ def test_an_expired_token_is_told_and_its_successor_taken_up_without_a_restart(
     assert operator.poll() is None
 
 
-def _livez(port: int) -> str:
+def _page(port: int, name: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=5) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()
