@@ -7,9 +7,9 @@ Rules, with client-go's defaults (15 / 10 / 2 s):
 - Another candidate takes the lease only when it has *seen* no change for ``duration`` on its own monotonic clock. Wall
   clocks are written for people and compared by nobody.
 - The difference (5 s by default) is what a write in flight has to arrive in; ``jil.cluster.connection`` bounds it.
-- ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process. A Lease made
-  anew, by us or empty by the chart, starts at the tens of seconds since 1970 (or above what was last seen), so that it
-  grows even when somebody deleted the Lease or installed the operator again; an int32 holds that for centuries.
+- ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process, and is never
+  below the tens of seconds since 1970 (or what was last seen). So it grows even when somebody deleted the Lease, set it
+  back or installed the operator again, whatever the Lease that is found says; an int32 holds that for centuries.
 - Doubt is loss: a renewal that finds another holder, another version or no Lease ends leadership at once.
 """
 
@@ -207,8 +207,9 @@ class LeaderElector:
             return None
         spec = lease.get("spec") or {}
         before = int(spec.get("leaseTransitions") or 0)
-        # The chart's empty Lease comes again with every installation, but ledgers remember who sealed them before.
-        fencing = before + 1 if before > 0 else self._first_fencing()
+        # The chart's empty Lease comes again with every installation, and a Lease that counts from 1 was made by somebody
+        # else; but ledgers remember who sealed them before.
+        fencing = max(before + 1, self._lowest_fencing())
         wanted = {**lease, "spec": self._spec(fencing)}
         sent = self._clock.monotonic()
         try:
@@ -245,7 +246,7 @@ class LeaderElector:
             self._absent_since = now
         if now - self._absent_since < self.times.renew_deadline:
             return None
-        fencing = self._first_fencing()
+        fencing = self._lowest_fencing()
         wanted: Manifest = {
             "apiVersion": kinds.LEASE.api_version,
             "kind": kinds.LEASE.kind,
@@ -262,8 +263,8 @@ class LeaderElector:
         except AlreadyExists:
             return None
 
-    def _first_fencing(self) -> int:
-        """Of a Lease that tells of no earlier holder: above every number that an earlier Lease may have given out."""
+    def _lowest_fencing(self) -> int:
+        """Above every number that an earlier Lease may have given out, as this one may not tell of its holders."""
         return max(int(self._clock.now().timestamp() // 10), self._last_fencing + 1)
 
     async def _try_renew(self, held: Held) -> str | None:

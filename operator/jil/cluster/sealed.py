@@ -58,7 +58,12 @@ class SealedLedgers:
         try:
             return await self._seal(stored, leader)
         except FencedError as error:
-            return Deny(DenyReason.FENCED, str(error), "this process is elected again; until then the leader acts")
+            return Deny(
+                DenyReason.FENCED,
+                str(error),
+                "the leader that sealed it acts; if no other operator runs, restart this one with the right time on its "
+                "machine: it is then elected with a higher number",
+            )
 
     async def read(self, network: str) -> Stored:
         """The same for a ledger that must be there. Raises LedgerMissingError, LedgerUnreadableError, FencedError, and
