@@ -115,8 +115,13 @@ class Claims:
                 return None
         return _parse(manifest, namespace, request_id)
 
-    async def take(self, operation: JILOperation, *, now: datetime) -> tuple[Stored, bool]:
-        """Claim the operation's request id, or find out who has it. The second value says whether it was taken now."""
+    async def take(
+        self, operation: JILOperation, *, now: datetime, result: Result | None = None
+    ) -> tuple[Stored, bool]:
+        """Claim the operation's request id, or find out who has it. The second value says whether it was taken now.
+
+        With ``result`` it has ended with the write that takes it: a crash leaves nothing that could be carried on.
+        """
         spec, metadata = operation.spec, operation.metadata
         claim = Claim(
             namespace=metadata.namespace or "",
@@ -128,6 +133,7 @@ class Claims:
             requested_by=spec.requested_by,
             why=spec.reason,
             claimed_at=now.replace(microsecond=0),
+            result=result,
         )
         name = claim_name(claim.namespace, claim.request_id)
         marks = {

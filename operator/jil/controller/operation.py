@@ -44,7 +44,11 @@ class Handler(Protocol):
     """What one type of operation does. Both are asked again after a crash: what they do must bear repeating."""
 
     async def hindrance(self, operation: JILOperation) -> Step | None:
-        """Why it is not taken up (yet); None when it may be. Changes nothing."""
+        """Why it is not taken up; None when it may be. Changes nothing.
+
+        Pending: it is asked again. Refused is for good and uses the request id up: what stood in its way may be gone
+        weeks later, when nobody means the command any more.
+        """
 
     async def run(self, operation: JILOperation) -> Step:
         """Carry it out, or carry it on. Only asked for the one object that holds the claim; not after its end."""
@@ -78,10 +82,13 @@ class OperationReconciler:
         stored = await self._claims.read(namespace, operation.spec.request_id)
         if stored is None:
             hindrance = await handler.hindrance(operation)
-            if hindrance is not None:
+            if hindrance is None:
+                stored = await self._take(operation)
+            elif hindrance.phase in ENDED:
+                stored = await self._take_ended(operation, hindrance)
+            else:
                 await self._write(raw, hindrance, None)
                 return Outcome(hindrance.requeue_after)
-            stored = await self._take(operation)
         if stored.claim.uid != operation.metadata.uid:
             await handler.gone(namespace, operation.name)
             await self._write(raw, _ran_before(operation, stored.claim), stored.claim)
@@ -106,11 +113,24 @@ class OperationReconciler:
             audit("operation.start", **_facts(operation), spec=operation.spec.wire())
         return stored
 
+    async def _take_ended(self, operation: JILOperation, step: Step) -> Stored:
+        result = self._result(step)
+        stored, now_ours = await self._claims.take(operation, now=self._deps.clock.now(), result=result)
+        if now_ours:
+            self._audit_end(operation, step)
+        return stored
+
     async def _finish(self, operation: JILOperation, stored: Stored, step: Step) -> Stored:
-        result = Result(phase=step.phase, reason=step.reason, message=step.message, at=_whole(self._deps.clock.now()))
-        finished = await self._claims.finish(stored, result)
-        audit("operation.end", **_facts(operation), phase=step.phase, reason=step.reason, message=step.message)
+        finished = await self._claims.finish(stored, self._result(step))
+        self._audit_end(operation, step)
         return finished
+
+    def _result(self, step: Step) -> Result:
+        return Result(phase=step.phase, reason=step.reason, message=step.message, at=_whole(self._deps.clock.now()))
+
+    @staticmethod
+    def _audit_end(operation: JILOperation, step: Step) -> None:
+        audit("operation.end", **_facts(operation), phase=step.phase, reason=step.reason, message=step.message)
 
     async def _write(self, raw: Manifest, step: Step, claim: Claim | None) -> None:
         before = OperationStatus.model_validate(raw.get("status") or {})
@@ -152,7 +172,7 @@ def _findings(step: Step) -> tuple[Finding, Finding]:
 
 
 def _ran_before(operation: JILOperation, claim: Claim) -> Step:
-    """Another object holds the claim. The same command is done; another one under a used id is a mistake."""
+    """Another object holds the claim. The same command ended as it ended; another one under a used id is a mistake."""
     first = f"requestId {claim.request_id} was taken up at {_time(claim.claimed_at)} by {claim.requested_by}"
     target = _target(operation)
     if claim.spec_hash == spec_hash(operation.spec):
@@ -160,7 +180,9 @@ def _ran_before(operation: JILOperation, claim: Claim) -> Step:
         message = (
             f"{first}{how}. It is not run again, however often it is applied; for another run use another requestId"
         )
-        return Step(OperationPhase.SUCCEEDED, Reason.ALREADY_RAN, message, target)
+        refused = claim.result is not None and claim.result.phase is OperationPhase.REFUSED
+        phase = OperationPhase.REFUSED if refused else OperationPhase.SUCCEEDED
+        return Step(phase, Reason.ALREADY_RAN, message, target)
     message = f"{first} for another command (JILOperation {claim.name}): an id runs once. Use another requestId"
     return Step(OperationPhase.REFUSED, Reason.ALREADY_RAN, message, target)
 

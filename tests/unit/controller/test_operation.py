@@ -280,7 +280,55 @@ async def test_without_a_policy_there_is_no_glass_and_no_list_is_made() -> None:
     rig = Rig(trust=False, has_list=False)
     await rig.reconcile(rig.apply())
     assert rig.says() == ("Refused", "False", "NoPolicy")
-    assert rig.api.writes == 0
+    assert rig.api.all(kinds.JIL_IMAGE_ALLOW_LIST) == []
+
+
+async def test_i1_what_was_refused_stays_refused_when_what_stood_in_its_way_is_gone() -> None:
+    rig = Rig(trust=False, has_list=False)
+    key = rig.apply(hours=48)
+    await rig.reconcile(key)
+    refused = rig.status()
+    rig.put(kinds.JIL_NETWORK, changed(BASES["JILNetwork"], {"metadata/name": "jil-devnet", "spec/trust": TRUST}))
+    rig._has_list = True
+    await rig.begin()
+    rig.clock.advance(3600)
+    for _ in range(2):
+        assert await rig.reconcile(key) == Result()
+        assert not rig.open
+        assert rig.says() == ("Refused", "False", "NoPolicy")
+        rig.restart()  # a new leader looks at every operation
+    assert refused.completed_at is not None
+    assert rig.status().completed_at == refused.completed_at
+    spec = (rig.store.get(kinds.JIL_OPERATION, SPACE, "inc-1") or {})["spec"]
+    await rig.reconcile(rig.apply("inc-2", **spec))
+    assert not rig.open
+    assert rig.says("inc-2") == ("Refused", "False", "AlreadyRan"), "what was refused has not succeeded"
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_i1_i8_killed_while_it_is_refused_it_is_refused_or_not_looked_at_yet(after: bool) -> None:
+    rig = Rig(trust=False, has_list=False)
+    key = rig.apply()
+    rig.api.crash_at, rig.api.crash_after_write = rig.api.writes + 1, after
+    with pytest.raises(Crash):
+        await rig.reconcile(key)
+    rig.api.crash_at = None
+    rig._has_list = True
+    rig.restart()
+    await rig.begin()
+    await rig.reconcile(key)
+    # One write takes the id and says how it ended: no half of it can be carried on as a command that was accepted.
+    assert rig.open is not after
+    assert rig.says()[0] == ("Refused" if after else "Active")
+
+
+async def test_i9_a_refusal_is_an_audit_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "jil.audit")
+    rig = Rig(trust=False, has_list=False)
+    await rig.reconcile(rig.apply())
+    (line,) = [record.audit for record in caplog.records if record.name == "jil.audit"]  # type: ignore[attr-defined]
+    assert (line["action"], line["phase"], line["reason"]) == ("operation.end", "Refused", "NoPolicy")
+    assert line["requestedBy"] == "ops-lead"
 
 
 async def test_a_list_that_is_on_its_way_is_waited_for() -> None:
