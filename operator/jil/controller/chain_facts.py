@@ -61,7 +61,7 @@ class SignedHeights:
         self._next: dict[str, float] = {}
 
     async def note(self, record: JILNodeRecord, network: JILNetwork) -> JILNodeRecord:
-        """Records the highest height that at least two nodes saw the key vote at, when it is time to."""
+        """Records the highest height that its own node and another one saw the key vote at, when it is time to."""
         validator, node_id = record.spec.keys.validator, record.spec.node_id
         now = self._deps.clock.monotonic()
         if validator is None or now < self._next.get(node_id, now):

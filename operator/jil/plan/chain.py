@@ -158,16 +158,34 @@ def silence(
     )
 
 
-def signed_height(address: str, readings: Iterable[ChainReading], policy: ReadingPolicy) -> int | None:
-    """The highest height that the key is known to have voted at (for a block or for none), None when nobody saw it.
+def median_height(readings: Iterable[ChainReading]) -> int | None:
+    """The height of the chain as it is booked: the median of what the distinct sources give, the lower of two.
 
-    ``policy.sources`` nodes must have seen it each: a height that one node made up would, once it is recorded, keep the
-    validator from ever starting again.
+    A height is booked for good, so no minority may move it: the highest is whatever one node makes up.
     """
+    heights: dict[str, int] = {}
+    for reading in readings:
+        heights[reading.source] = min(heights.get(reading.source, reading.height), reading.height)
+    ordered = sorted(heights.values())
+    return ordered[(len(ordered) - 1) // 2] if ordered else None
+
+
+def signed_height(address: str, readings: Iterable[ChainReading], policy: ReadingPolicy) -> int | None:
+    """The highest height that the key is known to have voted at (for a block or for none), None when it is not known.
+
+    ``readings``: the usable ones of one round. What is recorded never goes back, and a height that was made up keeps the
+    validator from ever starting again. So ``policy.sources`` nodes must have seen the vote, the validator's own node one
+    of them (any two others may lie, and in a network of three they are the majority: its own node can harm only itself),
+    and no height above the median counts (its own node may be the second liar).
+    """
+    readings = tuple(readings)
+    ceiling = median_height(readings)
     seen: dict[str, int] = {}
     for reading in readings:
-        heights = [c.height for c in reading.commits if address in c.signed or address in c.nil]
+        votes = [c.height for c in reading.commits if address in c.signed or address in c.nil]
+        heights = [height for height in votes if ceiling is not None and height <= ceiling]
         if heights:
             seen[reading.source] = max(seen.get(reading.source, 0), *heights)
-    attested = sorted(seen.values(), reverse=True)
-    return attested[policy.sources - 1] if len(attested) >= policy.sources else None
+    if address not in seen or len(seen) < policy.sources:
+        return None
+    return min(seen[address], sorted(seen.values(), reverse=True)[policy.sources - 1])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jil.plan.acts import VALIDATOR, Act
-from jil.plan.chain import DEFAULT_READING_POLICY, signed_height
+from jil.plan.chain import DEFAULT_READING_POLICY, ChainReading, signed_height
 from jil.plan.health import ChainHealth, HealthReading
 from jil.plan.quorum import decide
 from jil.plan.sight import Sight, network_facts
@@ -168,24 +168,56 @@ def test_the_known_height_is_the_highest_that_any_record_has() -> None:
     assert network_facts(words.CHAIN, sights, now=NOW, allow_halt=False).known_height == 900
 
 
-def test_i1_a_signed_height_needs_two_nodes_that_saw_it() -> None:
-    target = address(0)
-    two = [reading(POWERS, address(index)) for index in (1, 2)]
-    assert signed_height(target, two, DEFAULT_READING_POLICY) == words.HEIGHT
-    assert signed_height(target, two[:1], DEFAULT_READING_POLICY) is None
-    twice = [two[0], two[0]]
-    assert signed_height(target, twice, DEFAULT_READING_POLICY) is None, "two readings of one node are one opinion"
+def signed(*readings: ChainReading) -> int | None:
+    """What would be recorded as the highest height that validator 0 voted at."""
+    return signed_height(address(0), readings, DEFAULT_READING_POLICY)
 
 
-def test_i1_a_made_up_height_is_not_recorded() -> None:
-    liar = reading(POWERS, address(3), height=10**12)
-    honest = [reading(POWERS, address(index)) for index in (1, 2)]
-    assert signed_height(address(0), [liar, *honest], DEFAULT_READING_POLICY) == words.HEIGHT
+def test_i1_a_signed_height_needs_two_nodes_that_saw_it_and_its_own_is_one_of_them() -> None:
+    own, other, third = (reading(POWERS, address(index)) for index in range(3))
+    assert signed(own, other) == words.HEIGHT
+    assert signed(own) is None
+    assert signed(own, own) is None, "two readings of one node are one opinion"
+    assert signed(other, third) is None, "of nodes that are not asked about themselves any two may lie"
+
+
+@pytest.mark.parametrize("honest", [(0,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("height", [words.HEIGHT + 1, 2**60])
+def test_i1_two_liars_cannot_have_a_height_recorded_that_the_node_itself_did_not_tell(
+    honest: tuple[int, ...], height: int
+) -> None:
+    """It would never go back, and no sign state would ever be young enough again."""
+    liars = [reading(POWERS, address(index), height=height) for index in (3, 4)]
+    told = signed(*(reading(POWERS, address(index)) for index in honest), *liars)
+    assert told is None or told <= words.HEIGHT
+    assert told == words.HEIGHT or len(honest) == 1
+
+
+def test_i1_two_liars_cannot_make_up_a_vote_at_a_height_that_the_chain_has() -> None:
+    last = words.HEIGHT - 5
+    early = commits(POWERS, top=last, count=5)
+    own, other = (
+        reading(POWERS, address(index), commits=(*early, *commits(POWERS, silent=[address(0)], count=5)))
+        for index in (0, 1)
+    )
+    liars = [reading(POWERS, address(index)) for index in (2, 3)]
+    assert signed(own, other, *liars) == last
+
+
+def test_i1_a_node_that_lies_about_itself_needs_more_than_one_that_helps() -> None:
+    liars = [reading(POWERS, address(index), height=2**60) for index in (0, 1)]
+    honest = [reading(POWERS, address(index)) for index in (2, 3)]
+    assert signed(*liars, *honest) is None
+
+
+def test_i1_nodes_that_are_some_blocks_apart_give_a_height_that_all_of_them_have() -> None:
+    near = [reading(POWERS, address(index), height=words.HEIGHT + index) for index in range(4)]
+    assert signed(*near) == words.HEIGHT
 
 
 def test_i1_a_nil_vote_is_a_signature_for_the_sign_state() -> None:
-    nil = [reading(POWERS, address(index), commits=commits(POWERS, nil=[address(0)])) for index in (1, 2)]
-    assert signed_height(address(0), nil, DEFAULT_READING_POLICY) == words.HEIGHT
+    nil = [reading(POWERS, address(index), commits=commits(POWERS, nil=[address(0)])) for index in (0, 1)]
+    assert signed(*nil) == words.HEIGHT
 
 
 def test_an_answer_from_before_is_fresh_only_for_a_while() -> None:
