@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
+from jil.controller.release_trust import namespaces_of
 from jil.engine.queue import Key
 from jil.engine.routes import Route, all_of, key_of, to_its_node, to_itself
 from jil.engine.store import Change, Manifest, Store
@@ -88,9 +89,8 @@ class JilRoutes:
         if not change.only_status:
             network = change.object["metadata"]["name"]
             yield from self._of_network(network)
-            for jurisdiction in self._store.list(kinds.JIL_JURISDICTION):
-                if jurisdiction["spec"].get("network") == network:
-                    yield from self._releases(jurisdiction["metadata"]["namespace"])
+            for namespace in namespaces_of(self._store, network):
+                yield from self._releases(namespace)
 
     def _wanted_releases(self, change: Change) -> Iterable[Key]:
         """The release that is wanted now and the one that was: their images come into the list of the namespace, or go."""
@@ -109,6 +109,11 @@ class JilRoutes:
         """Releases whose images the list of the namespace is made of."""
         for jurisdiction in self._store.list(kinds.JIL_JURISDICTION, namespace):
             yield Key(kinds.JIL_RELEASE.kind, None, str(jurisdiction["spec"].get("release")))
+        # Without a jurisdiction its list alone says so.
+        listed = self._store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace) or {"spec": {}}
+        names = {name for image in (listed["spec"].get("digests") or {}).values() for name in image["releases"]}
+        for name in sorted(names):
+            yield Key(kinds.JIL_RELEASE.kind, None, str(name))
 
     def _release(self, change: Change) -> Iterable[Key]:
         name = change.object["metadata"]["name"]

@@ -84,15 +84,11 @@ class ReleaseReconciler:
     # -- inside ------------------------------------------------------------------------------------------------------
     def _networks(self, release: str) -> list[JILNetwork]:
         """Networks that want, run or list the release somewhere, by name; those that cannot be read say so themselves."""
-        names: set[str] = set()
-        for jurisdiction in self._deps.store.list(kinds.JIL_JURISDICTION):
-            if release in self._trust.releases_of(jurisdiction["metadata"]["namespace"]):
-                names.add(str(jurisdiction["spec"].get("network")))
         found = []
-        for name in sorted(names):
-            raw = self._deps.store.get(kinds.JIL_NETWORK, None, name)
+        for raw in self._deps.store.list(kinds.JIL_NETWORK):
+            namespaces = namespaces_of(self._deps.store, raw["metadata"]["name"])
             try:
-                if raw is not None:
+                if any(release in self._trust.releases_of(namespace) for namespace in namespaces):
                     found.append(JILNetwork.parse(raw))
             except InvalidObject:
                 continue

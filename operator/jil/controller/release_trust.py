@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from jil.api import kinds
+from jil.api import kinds, labels
 from jil.api.allowlist import VERDICTS_MAX, AllowedImage, AllowListSpec, CachedVerdict, VerdictWord
 from jil.api.conditions import ConditionType, Finding, Reason, false, true, unknown
 from jil.api.labels import Component
@@ -27,14 +27,23 @@ RELEASES_PER_DIGEST = 16
 
 
 def namespaces_of(store: Store, network: str) -> list[str]:
-    """Namespaces whose jurisdiction belongs to the network, each once."""
+    """Namespaces of the network that have a jurisdiction of it, or a list from the time when they had one; each once.
+
+    Which network a namespace belongs to says its label, which is guarded; a JILJurisdiction is written by whoever has
+    rights inside the namespace, and one that names another network brings nothing in.
+    """
     return sorted(
-        {
-            jurisdiction["metadata"]["namespace"]
-            for jurisdiction in store.list(kinds.JIL_JURISDICTION)
-            if jurisdiction["spec"].get("network") == network
-        }
+        space["metadata"]["name"]
+        for space in store.list(kinds.NAMESPACE)
+        if (space["metadata"].get("labels") or {}).get(labels.NETWORK) == network
+        and _speaks(store, space["metadata"]["name"], network)
     )
+
+
+def _speaks(store: Store, namespace: str, network: str) -> bool:
+    found = store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace)
+    asking = [*store.list(kinds.JIL_JURISDICTION, namespace), *([found] if found is not None else [])]
+    return any(one["spec"].get("network") == network for one in asking)
 
 
 def nodes_by_trust(store: Store) -> Counter[str]:

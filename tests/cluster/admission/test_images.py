@@ -195,6 +195,22 @@ def test_one_namespaces_list_says_nothing_about_anothers(guarded: Guarded) -> No
     assert _admitted(guarded, pod(name(), image(BROKEN)), OPEN)
 
 
+def test_i6_a_list_of_another_network_than_the_namespaces_label_lets_nothing_in(guarded: Guarded) -> None:
+    admin, space, made = guarded.admin, "jil-of-two-minds", name()
+    admin.create("/api/v1/namespaces", rig.namespace(space, {"jil.io/network": "jil-mainnet"}))
+    pods = path("Pod", space)
+    admin.create(pods, pod(made, image(ALLOWED)))  # the namespace has no list yet, and no binding that asks for one
+    allow(guarded, space, ALLOWED)
+    rig.eventually(lambda: not _admitted(guarded, pod(name(), image(ALLOWED)), space), "the list to be seen")
+    message = refusal(lambda: admin.create(f"{pods}?dryRun=All", pod(name(), image(ALLOWED))))
+    assert (
+        'its allow-list was made for network "jil-devnet", and its label jil.io/network says "jil-mainnet"' in message
+    )
+    assert "Correct spec.network of its JILJurisdiction" in message
+    admin.merge(f"{pods}/{made}", {"metadata": {"labels": {"jil.io/serving": "false"}}})
+    admin.delete(f"{pods}/{made}?gracePeriodSeconds=0")
+
+
 # -- the list itself ---------------------------------------------------------------------------------------------------
 
 

@@ -16,9 +16,11 @@ from jil.api.release import JILRelease
 from jil.api.trust import Track
 from jil.cluster.allowlist import AllowLists, ReleasePart
 from jil.controller.deps import Deps
+from jil.controller.jil_routes import JilRoutes
 from jil.controller.release_trust import ReleaseTrust, Trust, namespaces_of
 from jil.controller.release_verdicts import BACK_OFF, REFUSED_AGAIN, Terms, Verdicts, terms_of
-from jil.engine.store import Store
+from jil.engine.queue import Key
+from jil.engine.store import Change, Store
 from jil.observe.registry import RegistryLied, RegistryUnknown
 from jil.trust.evidence import Evidence
 from jil.trust.formats.release_manifest import digest_of
@@ -62,6 +64,7 @@ class World:
         )
         self.deps = cast(Deps, deps)
         self.restart()
+        self.put(kinds.NAMESPACE, {"metadata": {"name": SPACE, "labels": {"jil.io/network": NETWORK}}})
         self.put(kinds.JIL_NETWORK, network())
         self.want("r1")
 
@@ -363,3 +366,27 @@ def test_what_is_published_again_is_the_same(world: World) -> None:
     world.ask(release)
     world.publish()
     assert world.lists.read(SPACE) == before
+
+
+def test_i6_a_jurisdiction_of_another_network_than_the_label_of_its_namespace_brings_nothing_in(world: World) -> None:
+    assert namespaces_of(world.store, NETWORK) == [SPACE]
+    spec = {"zone": "CH/FINMA", "network": "laxer", "release": "r1"}
+    world.put(kinds.JIL_JURISDICTION, {"metadata": {"name": "mine", "namespace": SPACE}, "spec": spec})
+    assert namespaces_of(world.store, "laxer") == []
+    world.put(kinds.NAMESPACE, {"metadata": {"name": "no-label"}})
+    world.put(kinds.JIL_JURISDICTION, {"metadata": {"name": "mine", "namespace": "no-label"}, "spec": spec})
+    assert namespaces_of(world.store, "laxer") == []
+
+
+def test_i6_a_revocation_reaches_a_namespace_whose_jurisdiction_was_deleted(world: World) -> None:
+    image = world.image("a")
+    world.ask(world.release("r1", image))
+    world.publish()
+    world.store.remove(kinds.JIL_JURISDICTION, world.store.list(kinds.JIL_JURISDICTION)[0])
+    assert namespaces_of(world.store, NETWORK) == [SPACE]
+    routes = JilRoutes(world.store, system_namespace="jil-system").table()
+    revoked = network(revokedAt="2026-01-01T00:00:00Z")
+    change = Change(kinds.JIL_NETWORK, network(), revoked)
+    assert Key("JILRelease", None, "r1") in set(routes[kinds.JIL_NETWORK](change))
+    world.put(kinds.JIL_NETWORK, revoked)
+    assert world.publish().digests == {}
