@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +103,45 @@ def test_json_that_readers_may_read_differently_is_refused(text: bytes) -> None:
 )
 def test_plain_json_is_read(text: bytes) -> None:
     assert strict_json.parse(text, what="it", limit=1000) == json.loads(text)
+
+
+@pytest.mark.parametrize("unit", [b'\\"', b"\\\\", b'"\\', b'"', b'"\\"', b"\\", b'["', b"a"], ids=repr)
+def test_a_string_that_is_never_closed_costs_time_in_proportion_to_its_length(unit: bytes) -> None:
+    """Quadratic work would take an hour at 1 MiB; the small size comes first, so that a failure takes seconds."""
+    for size in (2**16, 2**20, 2**22):
+        text = b'"' + unit * (size // len(unit))
+        began = time.process_time()
+        with pytest.raises(Fault):
+            strict_json.parse(text, what="it", limit=len(text))
+        assert time.process_time() - began < 2, f"{size} bytes"
+
+
+def depth_by_hand(data: bytes) -> bool:
+    """Whether brackets outside of strings are ever nested deeper than allowed: one byte at a time."""
+    depth, inside, escaped = 0, False, False
+    for char in data:
+        if escaped:
+            escaped = False
+        elif inside and char == ord("\\"):
+            escaped = True
+        elif char == ord('"'):
+            inside = not inside
+        elif not inside:
+            depth += (char in b"[{") - (char in b"]}")
+            if depth > strict_json.DEPTH_MAX:
+                return True
+    return False
+
+
+PIECES = st.sampled_from([b"[" * 17, b"{" * 16, b"[", b"]", b"}" * 3, b'"', b"\\", b'\\"', b"a", b"\n", b"\xff", b"'"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts=st.lists(PIECES, max_size=24))
+def test_depth_is_that_of_a_count_by_hand_whatever_the_bytes(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    with pytest.raises(Fault) if depth_by_hand(data) else contextlib.nullcontext():
+        strict_json.check_depth(data, "it")
 
 
 def test_json_above_the_limit_is_refused() -> None:
