@@ -111,7 +111,9 @@ class JilRoutes:
             yield Key(kinds.JIL_RELEASE.kind, None, str(jurisdiction["spec"].get("release")))
         # Without a jurisdiction its list alone says so.
         listed = self._store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace) or {"spec": {}}
-        names = {name for image in (listed["spec"].get("digests") or {}).values() for name in image["releases"]}
+        names = {
+            name for image in (listed["spec"].get("digests") or {}).values() for name in image.get("releases") or ()
+        }
         for name in sorted(names):
             yield Key(kinds.JIL_RELEASE.kind, None, str(name))
 

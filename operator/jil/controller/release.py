@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,11 +16,12 @@ from jil.api.objects import InvalidObject
 from jil.api.release import IMAGE_VERDICTS_MAX, ImageVerdict, JILRelease
 from jil.cluster.allowlist import AllowLists
 from jil.cluster.client import Manifest
-from jil.cluster.errors import NotFound
+from jil.cluster.errors import ApiError, NotFound
 from jil.controller.deps import Deps
 from jil.controller.node_audit import audit
 from jil.controller.release_trust import ReleaseTrust, Standing, Trust, namespaces_of
 from jil.controller.release_verdicts import Known, Terms, Verdicts, terms_of
+from jil.engine.outcome import DependencyDown
 from jil.engine.queue import Key
 from jil.engine.runtime import Result
 from jil.trust.policy import InvalidPolicy
@@ -50,7 +51,7 @@ class ReleaseReconciler:
         raw = self._deps.store.get(kinds.JIL_RELEASE, None, key.name)
         networks = self._networks(key.name)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
-            await self._publish(networks)
+            _raise_first(await self._publish(networks))
             return Result()
         try:
             release = JILRelease.parse(raw)
@@ -72,10 +73,11 @@ class ReleaseReconciler:
                 if isinstance(whole, Verified) and whole.valid_until:
                     soonest.append(whole.valid_until)
             standings[network.name] = self._trust.standing(network, release)
-        await self._publish(networks)
+        wrong = await self._publish(networks)
         live = self._deps.store.get(kinds.JIL_RELEASE, None, key.name) or raw
         self._tell(live, release, standings)
         await self._write(live, [true(ConditionType.SPEC_VALID, Reason.VALID), _overall(release, standings)], rows)
+        _raise_first(wrong)
         if not soonest:
             return Result()
         pause = (min(soonest) - self._deps.clock.now()).total_seconds()
@@ -101,19 +103,35 @@ class ReleaseReconciler:
         except InvalidPolicy:
             return None  # the standing says so; what runs keeps running by the list as it is
 
-    async def _publish(self, networks: Iterable[JILNetwork]) -> None:
-        """The lists of all namespaces of these networks, as they follow from all that is known now."""
+    async def _publish(self, networks: Iterable[JILNetwork]) -> list[Exception]:
+        """The lists of all namespaces of these networks, as they follow from all that is known now.
+
+        A list that cannot be written keeps no other back; what went wrong is returned, for whoever wants to try again.
+        """
+        wrong: list[Exception] = []
         for network in networks:
             terms = self._terms(network)
             if terms is None:
                 continue
             for namespace in namespaces_of(self._deps.store, network.name):
-                async with self._publishing[namespace]:
-                    space = self._deps.store.get(kinds.NAMESPACE, None, namespace)
-                    if space is None or space["metadata"].get("deletionTimestamp"):
-                        continue
-                    part = self._trust.part(namespace, network, terms)
-                    await self._lists.publish_releases(namespace, namespace_uid=space["metadata"]["uid"], part=part)
+                try:
+                    await self._publish_one(namespace, network, terms)
+                except ApiError as error:
+                    log.warning("the allow-list of namespace %s is not what it should be: %s", namespace, error)
+                    wrong.append(error)
+                except ValueError as error:  # unreadable, or more than a list can hold
+                    message = f"the allow-list of namespace {namespace} is not what it should be: {error}"
+                    log.warning("%s", message)
+                    wrong.append(DependencyDown(message))
+        return wrong
+
+    async def _publish_one(self, namespace: str, network: JILNetwork, terms: Terms) -> None:
+        async with self._publishing[namespace]:
+            space = self._deps.store.get(kinds.NAMESPACE, None, namespace)
+            if space is None or space["metadata"].get("deletionTimestamp"):
+                return
+            part = self._trust.part(namespace, network, terms)
+            await self._lists.publish_releases(namespace, namespace_uid=space["metadata"]["uid"], part=part)
 
     def _rows(self, terms: Terms, release: JILRelease, found: dict[str, Known]) -> list[ImageVerdict]:
         whole = self._verdicts.release(terms, release)
@@ -194,6 +212,11 @@ class ReleaseReconciler:
             await self._deps.statuses.write(kinds.JIL_RELEASE, raw, status)
         except NotFound:
             return  # deleted meanwhile
+
+
+def _raise_first(wrong: Sequence[Exception]) -> None:
+    if wrong:
+        raise wrong[0]
 
 
 def _overall(release: JILRelease, standings: dict[str, Standing]) -> Finding:
