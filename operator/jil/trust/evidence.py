@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jil.trust.verdict import RefusalReason
+
 
 @dataclass(frozen=True)
 class SimpleSignature:
@@ -14,6 +16,15 @@ class SimpleSignature:
     payload: bytes
     #: Annotation ``dev.cosignproject.cosign/signature``: base64.
     signature: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something attached that could not be read: it never counts, and is told when something is missing."""
+
+    reason: RefusalReason
+    #: One clause for people.
+    text: str
 
 
 @dataclass(frozen=True)
@@ -35,3 +46,5 @@ class Evidence:
     simple: tuple[SimpleSignature, ...] = ()
     #: Sigstore bundles in JSON: cosign signatures, and in-toto provenance.
     bundles: tuple[bytes, ...] = ()
+    #: What was broken among the attachments: the first few of it.
+    left_out: tuple[LeftOut, ...] = ()

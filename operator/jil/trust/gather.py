@@ -60,7 +60,9 @@ def gather(evidence: Evidence, policy: Policy) -> Gathered:
     """Everything that is signed by keys of the policy. Raises Fault (TooManySignatures) only."""
     check_count(len(evidence.envelopes) + len(evidence.simple) + len(evidence.bundles))
     check_count(len(evidence.simple) + len(evidence.bundles), COSIGN_MAX)
-    result = Gathered()
+    # Nobody knows what it would have been, so each count hears of it.
+    broken = [Fault(one.reason, LIMITS, one.text) for one in evidence.left_out]
+    result = Gathered(claim_faults=broken.copy(), approval_faults=broken.copy(), provenance_faults=broken.copy())
     signers = tuple(key for key in policy.keys if key.roles & {Role.SIGNER, Role.CI})
     for raw in evidence.envelopes:
         _envelope(raw, evidence, policy, result)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from jil.api.trust import Track
+from jil.trust.evidence import LeftOut
 from jil.trust.formats.release_manifest import digest_of
 from jil.trust.policy import Custody, Revocation, Role
 from jil.trust.sign import sign_provenance
@@ -518,3 +519,14 @@ def test_two_roles_of_one_key_still_count_once() -> None:
     verdict = GOOD.but(policy=both, envelopes=(signed(), approved(RELEASER))).decide()
     assert isinstance(verdict, Refused)
     assert verdict.reason is RefusalReason.APPROVER_IS_SIGNER
+
+
+def test_what_could_not_be_read_spoils_nothing_and_is_told_when_something_is_missing() -> None:
+    broken = LeftOut(RefusalReason.REGISTRY_LIED, "the registry serves other bytes")
+    spoilt = GOOD.reads(left_out=(broken,))
+    assert isinstance(spoilt.decide(), Verified)
+    for envelopes in ((signed(),), ()):
+        verdict = spoilt.but(envelopes=envelopes).decide()
+        assert isinstance(verdict, Refused)
+        assert verdict.reason is RefusalReason.REGISTRY_LIED
+        assert "the registry serves other bytes" in verdict.message

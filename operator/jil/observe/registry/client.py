@@ -16,6 +16,7 @@ from jil.observe.registry.limits import Limits
 from jil.observe.registry.media import Descriptor, Manifest
 from jil.observe.registry.reference import Reference
 from jil.observe.registry.referrers import Listing, next_page
+from jil.observe.registry.tolerance import Tolerance
 from jil.observe.registry.wire import Wire
 from jil.trust.evidence import Evidence, SimpleSignature
 from jil.trust.verdict import RefusalReason
@@ -31,7 +32,7 @@ class RegistryClient:
 
     Every method raises RegistryUnknown when the registry gives no answer to build on (NotInRegistry when it answers that
     the thing is not there), RegistryLied when an answer contradicts itself or goes over a limit, and ValueError for a
-    reference that is none.
+    reference that is none. Of what is attached to an image, what contradicts itself is left out instead.
     """
 
     def __init__(
@@ -88,14 +89,15 @@ class RegistryClient:
 
     async def referrers(self, image: str) -> tuple[Descriptor, ...]:
         """What is attached to ``repository@digest``: from the referrers API, else from the tag ``sha256-<hex>``."""
-        return await self._referrers(_by_digest(image), None)
+        return await self._referrers(_by_digest(image), None, Tolerance())
 
     async def _evidence(self, reference: Reference, budget: Budget) -> Evidence:
+        tolerance = Tolerance()
         async with asyncio.TaskGroup() as group:
             top = group.create_task(self._top(reference, budget))
-            attached = group.create_task(self._attached(reference, budget))
-            simple = group.create_task(self._simple(reference, budget))
-            statements = group.create_task(self._statements(reference, budget))
+            attached = group.create_task(self._attached(reference, budget, tolerance))
+            simple = group.create_task(self._simple(reference, budget, tolerance))
+            statements = group.create_task(self._statements(reference, budget, tolerance))
         manifest, children = top.result()
         envelopes, bundles = attached.result()
         return Evidence(
@@ -107,6 +109,7 @@ class RegistryClient:
             envelopes=(*envelopes, *statements.result()),
             simple=simple.result(),
             bundles=bundles,
+            left_out=tolerance.left_out,
         )
 
     # ---- the image itself
@@ -137,51 +140,59 @@ class RegistryClient:
 
     # ---- what is attached to it
 
-    async def _attached(self, reference: Reference, budget: Budget) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    async def _attached(
+        self, reference: Reference, budget: Budget, tolerance: Tolerance
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """(DSSE envelopes, sigstore bundles) of all referrers, in the order of the list."""
-        listed = await self._referrers(reference, budget)
+        listed = await self._referrers(reference, budget, tolerance)
 
         async def read(entry: Descriptor) -> tuple[list[bytes], list[bytes]]:
             if media.bare(entry.media_type) not in media.MANIFESTS:
                 return [], []
-            try:
-                found = await self._manifest(reference, entry.digest, media.MANIFESTS, budget)
-            except NotInRegistry:
-                return [], []  # deleted since it was listed
-            if found.subject != reference.digest:
-                return [], []  # a fallback tag may list what is attached to something else
-            return await self._layers(reference, found, budget)
+            with tolerance.one():
+                try:
+                    found = await self._manifest(reference, entry.digest, media.MANIFESTS, budget)
+                except NotInRegistry:
+                    return [], []  # deleted since it was listed
+                if found.subject != reference.digest:
+                    return [], []  # a fallback tag may list what is attached to something else
+                return await self._layers(reference, found, budget, tolerance)
+            return [], []
 
         parts = await _all(read(entry) for entry in listed)
         return tuple(e for envelopes, _ in parts for e in envelopes), tuple(b for _, bundles in parts for b in bundles)
 
-    async def _layers(self, reference: Reference, found: Manifest, budget: Budget) -> tuple[list[bytes], list[bytes]]:
+    async def _layers(
+        self, reference: Reference, found: Manifest, budget: Budget, tolerance: Tolerance
+    ) -> tuple[list[bytes], list[bytes]]:
         """By the types of the layers, not by what a list said of the artifact: old fallback lists are wrong there."""
         envelopes, bundles = [], []
         for layer in self._few_layers(reference, found):
-            if layer.media_type == media.DSSE:
-                envelopes.append(await self._blob(reference, layer, budget))
-            elif media.is_bundle(layer.media_type):
-                bundles.append(await self._blob(reference, layer, budget))
+            with tolerance.one():
+                if layer.media_type == media.DSSE:
+                    envelopes.append(await self._blob(reference, layer, budget))
+                elif media.is_bundle(layer.media_type):
+                    bundles.append(await self._blob(reference, layer, budget))
         return envelopes, bundles
 
-    async def _simple(self, reference: Reference, budget: Budget) -> tuple[SimpleSignature, ...]:
+    async def _simple(self, reference: Reference, budget: Budget, tolerance: Tolerance) -> tuple[SimpleSignature, ...]:
         """Signatures that cosign keeps under the tag ``sha256-<hex>.sig``, one per layer."""
-        found = await self._tagged(reference, ".sig", budget)
-        signatures = []
-        for layer in self._few_layers(reference, found) if found else ():
-            signature = layer.annotations.get(media.COSIGN_SIGNATURE)
-            if layer.media_type == media.SIMPLE_SIGNING and signature is not None:
-                signatures.append(SimpleSignature(await self._blob(reference, layer, budget), signature))
+        signatures: list[SimpleSignature] = []
+        with tolerance.one():
+            found = await self._tagged(reference, ".sig", budget)
+            for layer in self._few_layers(reference, found) if found else ():
+                signature = layer.annotations.get(media.COSIGN_SIGNATURE)
+                if layer.media_type == media.SIMPLE_SIGNING and signature is not None:
+                    with tolerance.one():
+                        signatures.append(SimpleSignature(await self._blob(reference, layer, budget), signature))
         return tuple(signatures)
 
-    async def _statements(self, reference: Reference, budget: Budget) -> tuple[bytes, ...]:
+    async def _statements(self, reference: Reference, budget: Budget, tolerance: Tolerance) -> tuple[bytes, ...]:
         """Attestations that cosign keeps under the tag ``sha256-<hex>.att``: DSSE envelopes, one per layer."""
-        found = await self._tagged(reference, ".att", budget)
-        if not found:
-            return ()
-        envelopes, _ = await self._layers(reference, found, budget)
-        return tuple(envelopes)
+        with tolerance.one():
+            if found := await self._tagged(reference, ".att", budget):
+                return tuple((await self._layers(reference, found, budget, tolerance))[0])
+        return ()
 
     async def tagged_index(self, reference: Reference, tag: str) -> Manifest:
         """The index under a tag; NotInRegistry when there is none."""
@@ -204,7 +215,9 @@ class RegistryClient:
             )
         return tuple(layer for layer in layers if layer.size <= self.limits.attachment_bytes)
 
-    async def _referrers(self, reference: Reference, budget: Budget | None) -> tuple[Descriptor, ...]:
+    async def _referrers(
+        self, reference: Reference, budget: Budget | None, tolerance: Tolerance
+    ) -> tuple[Descriptor, ...]:
         digest = str(reference.digest)
         listing = Listing(str(reference), self.limits)
         path: str | None = f"referrers/{digest}"
@@ -213,12 +226,14 @@ class RegistryClient:
             reply = await self.wire.send(call)
             is_list = reply.status == 200 and media.bare(reply.headers.get("content-type")) == media.OCI_INDEX
             if listing.pages == 0 and (reply.status in _NO_REFERRERS_API or (reply.status == 200 and not is_list)):
-                found = await self._tagged(reference, "", budget)
-                listing.add(found.descriptors("manifests", call.what) if found else ())
+                found = None
+                with tolerance.one():  # whoever may push may push this tag
+                    found = await self._tagged(reference, "", budget)
+                listing.add(tolerance.sound(found.body.get("manifests"), call.what) if found else ())
                 break
             expect(call, reply, 200)
             page = media.manifest(reply.body, reply.headers.get("content-type"), call.what, media.INDEXES)
-            listing.add(page.descriptors("manifests", call.what))
+            listing.add(tolerance.sound(page.body.get("manifests"), call.what))
             path = next_page(reply, self.prefix(reference), digest)
         return listing.found
 

@@ -33,3 +33,7 @@ class RegistryLied(RegistryError):  # noqa: N818 - see above
     def __init__(self, message: str, reason: RefusalReason = RefusalReason.REGISTRY_LIED) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OverLimit(RegistryLied):
+    """All that belongs to one image together is too much, so nobody can say which part of it is to be left out."""

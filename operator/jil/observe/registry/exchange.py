@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
-from jil.observe.registry.errors import NotInRegistry, RegistryLied, RegistryUnknown
+from jil.observe.registry.errors import NotInRegistry, OverLimit, RegistryUnknown
 from jil.trust.verdict import RefusalReason
 
 ERROR_BODY = 16 * 1024
@@ -28,10 +28,10 @@ class Budget:
         self._message = f"{what}: more than {total} bytes in all"
 
     def spend(self, count: int) -> None:
-        """Raises RegistryLied when it is used up."""
+        """Raises OverLimit when it is used up."""
         self._left -= count
         if self._left < 0:
-            raise RegistryLied(self._message, RefusalReason.TOO_LARGE)
+            raise OverLimit(self._message, RefusalReason.TOO_LARGE)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import httpx2
 
-from jil.observe.registry.errors import RegistryLied
+from jil.observe.registry.errors import OverLimit, RegistryLied
 from jil.observe.registry.exchange import Reply
 from jil.observe.registry.limits import Limits
 from jil.observe.registry.media import Descriptor
@@ -25,18 +25,18 @@ class Listing:
         self.pages = 0
 
     def add(self, descriptors: Iterable[Descriptor]) -> None:
-        """Take in one page. RegistryLied: over a limit."""
+        """Take in one page. OverLimit: too many entries, too many pages."""
         self.pages += 1
         for entry in descriptors:
             self._found.setdefault(entry.digest, entry)
         if len(self._found) > self._limits.referrers:
-            raise RegistryLied(
+            raise OverLimit(
                 f"{self._image} has more than {self._limits.referrers} attachments (signatures, SBOMs, ...): "
                 "nobody reads that many; delete what is not needed",
                 RefusalReason.TOO_MANY_SIGNATURES,
             )
         if self.pages > self._limits.referrer_pages:
-            raise RegistryLied(
+            raise OverLimit(
                 f"{self._image}: the list of attachments has more than {self._limits.referrer_pages} pages",
                 RefusalReason.TOO_MANY_SIGNATURES,
             )
