@@ -152,7 +152,7 @@ class Gate:
         stored = await self._ledgers.open(disruption.network, existed=ledger_existed)
         if isinstance(stored, Deny):
             return self._refuse(disruption, stored)
-        ledger = stored.ledger
+        ledger = self._believed(stored.ledger, facts)
         known = ledger.find_open(disruption.target.uid, disruption.act)
         verdict = self._decide(disruption, facts, ledger, known)
         height = self._height(facts)
@@ -348,9 +348,26 @@ class Gate:
         )
 
     def _height(self, facts: NetworkFacts) -> int | None:
-        """The highest height that evidence gives; what a record once saw is not the height of this step."""
-        good = chain.usable(facts.readings, facts.chain_id, self._policy.readings, self._now_ms())
-        return max((reading.height for reading in good), default=None)
+        """The height that evidence gives now; what a record once saw is not the height of this step.
+
+        The higher middle one: no single node can move it up, where the step would hold back all others for good, and of
+        two that differ a node that lies low cannot make the blocks since the step look more than they are.
+        """
+        middle = chain.middle_heights(self._good(facts))
+        return middle[1] if middle else None
+
+    def _believed(self, ledger: Ledger, facts: NetworkFacts) -> Ledger:
+        """A step that is booked at a height that this chain never had (half of the nodes heard lied, or the chain began
+        anew) is a step at an unknown height: the blocks after it count from the present one, and not never."""
+        step, policy = ledger.last_step, self._policy.readings
+        if step is None or step.height is None:
+            return ledger
+        if not chain.out_of_reach(step.height, self._good(facts), policy, self._now_ms()):
+            return ledger
+        return ledger.stepped(step.grant, None)
+
+    def _good(self, facts: NetworkFacts) -> tuple[chain.ChainReading, ...]:
+        return chain.usable(facts.readings, facts.chain_id, self._policy.readings, self._now_ms())
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

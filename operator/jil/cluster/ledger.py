@@ -90,8 +90,8 @@ class Target(SpecModel):
 
 class GrantEntry(SpecModel):
     """One grant. ``address`` is the consensus address, None where none is known or none exists; ``holds`` says whether
-    the grant stays open until its validator is back. ``height`` is the highest height known when it was given.
-    ``pod``: UID of the validator's pod then, None when there was none: another one is the validator that came back."""
+    the grant stays open until its validator is back. ``height``: the median of the nodes when it was given. ``pod``: UID
+    of the validator's pod then, None when there was none: another one is the validator that came back."""
 
     id: str
     act: Act

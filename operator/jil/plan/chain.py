@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class ReadingPolicy:
 
 
 DEFAULT_READING_POLICY = ReadingPolicy()
+
+#: Blocks. Readings and their newest blocks are less than a minute old together, and no chain of ours makes twenty a second.
+FURTHEST_BEHIND: Final = 1000
 
 
 def fault(reading: ChainReading, chain_id: str, policy: ReadingPolicy, now_ms: int) -> str | None:
@@ -158,16 +162,23 @@ def silence(
     )
 
 
-def median_height(readings: Iterable[ChainReading]) -> int | None:
-    """The height of the chain as it is booked: the median of what the distinct sources give, the lower of two.
-
-    A height is booked for good, so no minority may move it: the highest is whatever one node makes up.
-    """
+def middle_heights(readings: Iterable[ChainReading]) -> tuple[int, int] | None:
+    """The median of the heights that the distinct sources give: of an even number the lower and the higher of the two in
+    the middle. A height that is written down must not be the highest, which is whatever one node makes up."""
     heights: dict[str, int] = {}
     for reading in readings:
         heights[reading.source] = min(heights.get(reading.source, reading.height), reading.height)
     ordered = sorted(heights.values())
-    return ordered[(len(ordered) - 1) // 2] if ordered else None
+    return (ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]) if ordered else None
+
+
+def out_of_reach(height: int, readings: Iterable[ChainReading], policy: ReadingPolicy, now_ms: int) -> bool:
+    """Whether a height that was written down before is none that this chain had: every one of at least ``policy.sources``
+    nodes, all with young blocks, is further behind than nodes with young blocks can be."""
+    readings = tuple(readings)
+    return len(sources(readings)) >= policy.sources and all(
+        advancing(reading, policy, now_ms) and height - reading.height > FURTHEST_BEHIND for reading in readings
+    )
 
 
 def signed_height(address: str, readings: Iterable[ChainReading], policy: ReadingPolicy) -> int | None:
@@ -179,11 +190,11 @@ def signed_height(address: str, readings: Iterable[ChainReading], policy: Readin
     and no height above the median counts (its own node may be the second liar).
     """
     readings = tuple(readings)
-    ceiling = median_height(readings)
+    middle = middle_heights(readings)
     seen: dict[str, int] = {}
     for reading in readings:
         votes = [c.height for c in reading.commits if address in c.signed or address in c.nil]
-        heights = [height for height in votes if ceiling is not None and height <= ceiling]
+        heights = [height for height in votes if middle is not None and height <= middle[0]]
         if heights:
             seen[reading.source] = max(seen.get(reading.source, 0), *heights)
     if address not in seen or len(seen) < policy.sources:

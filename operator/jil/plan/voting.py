@@ -96,6 +96,6 @@ class NetworkFacts:
 
 @dataclass(frozen=True, slots=True)
 class LastStep:
-    """The last act that cost power. ``height`` is the highest height known then; None when the chain was not read."""
+    """The last act that cost power. ``height`` is the median of the nodes then; None when it is not known."""
 
     height: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from jil.cluster.request import Disruption
 from jil.cluster.stamps import read_stamp
 from jil.plan.acts import Act
 from jil.plan.verdict import DenyReason, Impossible, ImpossibleReason
-from jil.plan.voting import NO_CONSENSUS_KEY
+from jil.plan.voting import NO_CONSENSUS_KEY, NetworkFacts
 from tests.unit.cluster.conftest import Bed, address, granted, reason
 from tests.unit.cluster.memory_api import NAMESPACE, NETWORK, SYSTEM
 
@@ -84,6 +85,83 @@ async def test_i2_after_a_step_at_an_unknown_height_blocks_count_from_the_first_
     assert reason(await bed.ask(gate, 1)) is DenyReason.CHAIN_NOT_ADVANCED
     bed.blocks(1)
     granted(await bed.ask(gate, 1))
+
+
+def off(facts: NetworkFacts, **heights: int) -> NetworkFacts:
+    """The facts as told by one reader for each of ``heights``, how many blocks above the truth it says to be."""
+    base = facts.readings[0]
+    told = [
+        replace(
+            base,
+            source=source,
+            height=base.height + by,
+            commits=tuple(replace(one, height=one.height + by) for one in base.commits),
+        )
+        for source, by in heights.items()
+    ]
+    return replace(facts, readings=tuple(told))
+
+
+@pytest.mark.parametrize("heights", [{"liar": 2**61}, {"liar": 2**61, "third": 0}, {"liar": 2**61, "also": 2**61}])
+async def test_i2_a_height_that_was_made_up_once_does_not_hold_back_every_step_after_it(
+    heights: dict[str, int],
+) -> None:
+    bed = Bed(size=7)
+    gate = bed.gate()
+    granted(await gate.request(bed.disruption(0), off(bed.facts(), true=0, **heights), ledger_existed=False))
+    bed.blocks(10)
+    await bed.ask(gate, 1)  # where the height was believed, blocks count from here
+    bed.blocks(10)
+    granted(await bed.ask(gate, 1))
+
+
+@pytest.mark.parametrize("heights", [{"third": 0}, {"third": 0, "fourth": 0}])
+async def test_i2_one_liar_among_three_or_more_moves_the_booked_height_in_no_direction(heights: dict[str, int]) -> None:
+    for lie in (2**61, -900):
+        bed = Bed(size=7)
+        gate = bed.gate()
+        granted(
+            await gate.request(bed.disruption(0), off(bed.facts(), liar=lie, true=0, **heights), ledger_existed=False)
+        )
+        step = bed.api.ledger().last_step
+        assert step is not None
+        assert step.height == bed.height
+
+
+@pytest.mark.parametrize("low", [-500, -990])
+async def test_i2_a_node_that_lies_low_makes_no_room_for_the_next_step(low: int) -> None:
+    bed = Bed(size=7)
+    gate = bed.gate()
+    granted(await gate.request(bed.disruption(0), off(bed.facts(), liar=low, true=0), ledger_existed=False))
+    assert reason(await bed.ask(gate, 1)) is DenyReason.CHAIN_NOT_ADVANCED
+
+
+async def test_i2_a_step_at_a_height_that_nobody_has_counts_from_now_and_waits_m_blocks_again() -> None:
+    bed = Bed(size=7, height=5_000)
+    gate = bed.gate()
+    granted(await bed.ask(gate, 0))
+    bed.height = 2_000  # the chain began anew
+    assert reason(await bed.ask(gate, 1)) is DenyReason.CHAIN_NOT_ADVANCED
+    bed.blocks(9)
+    assert reason(await bed.ask(gate, 1)) is DenyReason.CHAIN_NOT_ADVANCED
+    bed.blocks(1)
+    granted(await bed.ask(gate, 1))
+
+
+async def test_i2_nodes_that_are_cut_off_or_one_that_is_behind_change_no_booked_height() -> None:
+    bed = Bed(size=7, height=5_000)
+    gate = bed.gate()
+    granted(await bed.ask(gate, 0))
+    for facts in (off(bed.facts(), true=0, liar=-2_000), _old(off(bed.facts(), a=-2_000, b=-2_000), bed.clock.ms)):
+        answer = await gate.request(bed.disruption(1), facts, ledger_existed=False)
+        assert reason(answer) in (DenyReason.CHAIN_NOT_ADVANCED, DenyReason.CHAIN_STALLED)
+        step = bed.api.ledger().last_step
+        assert step is not None
+        assert step.height == 5_000
+
+
+def _old(facts: NetworkFacts, now_ms: int) -> NetworkFacts:
+    return replace(facts, readings=tuple(replace(one, block_time_ms=now_ms - 60_000) for one in facts.readings))
 
 
 # -- what costs nothing is recorded and not held -----------------------------------------------------------------------

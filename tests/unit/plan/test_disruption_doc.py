@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from jil.plan.acts import VALIDATOR, Act, stops_a_validator
+from jil.plan.chain import FURTHEST_BEHIND
 from jil.plan.quorum import DEFAULT_POLICY, default_reserve, tolerable
 from jil.plan.verdict import Basis, DenyReason, ImpossibleReason
 
@@ -48,5 +49,6 @@ def test_the_numbers_in_the_text_are_the_defaults() -> None:
     readings = DEFAULT_POLICY.readings
     assert f"any of the last {readings.window} commits" in TEXT
     assert f"advanced by {DEFAULT_POLICY.advance} blocks" in TEXT
+    assert f"more than {FURTHEST_BEHIND} blocks above" in TEXT
     assert f"younger than {readings.max_block_age_ms // 1000} seconds" in TEXT
     assert f"at most {readings.max_reading_age_ms // 1000} seconds old" in TEXT
