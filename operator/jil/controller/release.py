@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,18 +58,23 @@ class ReleaseReconciler:
         except InvalidObject as error:
             await self._write(raw, [false(ConditionType.SPEC_VALID, Reason.SPEC_UNREADABLE, str(error))], ())
             return Result()
+        terms = {network.name: one for network in networks if (one := self._terms(network)) is not None}
+        if any(self._has_to_ask(judged, release) for judged in terms.values()):
+            # A registry may hang for a minute: what a new policy takes out of the lists does not wait for it.
+            await self._publish(networks)  # what went wrong goes wrong again below
+        answers = await self._ask(terms, release)
         rows: list[ImageVerdict] = []
         standings: dict[str, Standing] = {}
         soonest: list[datetime] = []
         for network in networks:
-            terms = self._terms(network)
-            if terms is not None:
-                found = await self._verdicts.ask(terms, release)
-                rows += self._rows(terms, release, found)
+            judged = terms.get(network.name)
+            if judged is not None:
+                found = answers[network.name]
+                rows += self._rows(judged, release, found)
                 soonest += [known.due_at() for known in found.values()]
                 if len(found) < len(set(release.spec.all_images.values())):
                     soonest.append(self._deps.clock.now())
-                whole = self._verdicts.release(terms, release)
+                whole = self._verdicts.release(judged, release)
                 if isinstance(whole, Verified) and whole.valid_until:
                     soonest.append(whole.valid_until)
             standings[network.name] = self._trust.standing(network, release)
@@ -102,6 +107,22 @@ class ReleaseReconciler:
             return terms_of(network)
         except InvalidPolicy:
             return None  # the standing says so; what runs keeps running by the list as it is
+
+    def _has_to_ask(self, terms: Terms, release: JILRelease) -> bool:
+        now, generation = self._deps.clock.now(), release.metadata.generation
+        known = [self._verdicts.image(terms, release.name, image) for image in release.spec.all_images.values()]
+        return any(one is None or one.due(now, generation) for one in known)
+
+    async def _ask(self, terms: Mapping[str, Terms], release: JILRelease) -> dict[str, dict[str, Known]]:
+        """The verdicts by network. Side by side: one after the other, a few registries that hang outlast a reconcile."""
+        asked = [self._verdicts.ask(one, release) for one in terms.values()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        found: dict[str, dict[str, Known]] = {}
+        for network, answer in zip(terms, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            found[network] = answer
+        return found
 
     async def _publish(self, networks: Iterable[JILNetwork]) -> list[Exception]:
         """The lists of all namespaces of these networks, as they follow from all that is known now.

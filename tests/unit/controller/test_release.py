@@ -22,7 +22,8 @@ from jil.observe.registry import RegistryUnknown
 from jil.trust.evidence import Evidence
 from tests.unit.cluster.memory_api import MemoryApi
 from tests.unit.controller.test_operation import Told
-from tests.unit.controller.test_release_trust import NETWORK, SPACE, Registry, World, network
+from tests.unit.controller.test_release_trust import NETWORK, SPACE, World
+from tests.unit.controller.test_release_trust import network as a_network
 
 KEY = Key(kinds.JIL_RELEASE.kind, None, "r1")
 
@@ -132,3 +133,54 @@ async def test_the_first_of_several_errors_is_the_one_that_is_told(rig: Rig, mon
     with pytest.raises(Invalid, match="a-first"):
         await rig.reconcile()
     assert {"a-first", "b-second", SPACE} <= set(asked)
+
+
+async def test_i6_a_revocation_does_not_wait_for_a_registry_that_hangs(rig: Rig) -> None:
+    rig.release("r1", rig.image("a"))
+    await rig.reconcile()
+    assert rig.live(SPACE).digests
+    seen: list[set[str]] = []
+    evidence = rig.registry.evidence
+
+    async def look(wanted: str) -> Evidence:
+        seen.append(set(rig.live(SPACE).digests))
+        return await evidence(wanted)
+
+    rig.registry.evidence = look  # type: ignore[method-assign]
+    rig.put(kinds.JIL_NETWORK, a_network(revokedAt="2026-01-01T00:00:00Z"))
+    await rig.reconcile()
+    assert seen == [set()], "nobody runs it"
+
+
+async def test_i6_what_runs_is_kept_while_the_registry_is_asked_by_another_policy(rig: Rig) -> None:
+    image = rig.image("a")
+    rig.release("r1", image)
+    await rig.reconcile()
+    rig.runs("r1", image)
+    rig.put(kinds.JIL_NETWORK, a_network(owner="another"))
+    rig.registry.trouble = RegistryUnknown("registry.example.com does not answer")
+    await rig.reconcile()
+    (entry,) = rig.live(SPACE).digests.values()
+    assert (entry.image, entry.kept_since is not None) == (image, True)
+
+
+async def test_networks_are_asked_for_side_by_side_so_that_a_look_ends_in_time(rig: Rig) -> None:
+    rig.release("r1", rig.image("a"))
+    other = a_network()
+    rig.put(kinds.JIL_NETWORK, {**other, "metadata": {"name": "other"}})
+    rig.namespace("of-the-other", "other")
+    here: list[str] = []
+    both = asyncio.Event()
+    evidence = rig.registry.evidence
+
+    async def look(wanted: str) -> Evidence:
+        here.append(wanted)
+        if len(here) == 2:
+            both.set()
+        async with asyncio.timeout(5):
+            await both.wait()
+        return await evidence(wanted)
+
+    rig.registry.evidence = look  # type: ignore[method-assign]
+    await rig.reconcile()
+    assert set(rig.live(SPACE).digests) == set(rig.live("of-the-other").digests) != set()
