@@ -102,7 +102,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return min(float(text[:9]), _RETRY_AFTER_MAX)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: a year of eleven digits
         return None
     if when.tzinfo is None:
         return None

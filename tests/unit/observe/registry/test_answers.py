@@ -39,6 +39,12 @@ MANIFEST = b'{"config":{},"layers":[]}'
         ("", None),
         ("١٢", None),
         ("Sat, 21 Nov 2026 18:01:00", None),
+        ("Sat, 21 Nov 99999999999 18:01:00 GMT", None),
+        ("Sat, 21 Nov 2026 99999999999:01:00 GMT", None),
+        ("Sat, 21 Nov 2026 18:01:00 +99999999999", None),
+        ("Sat, 21 Nov 2026 18:01:00 " + "+" + "9" * 5000, None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 3600.0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
     ],
 )
 def test_retry_after_is_a_number_or_a_date_and_at_most_an_hour(text: str, seconds: float | None) -> None:
