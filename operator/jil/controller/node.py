@@ -64,8 +64,8 @@ class NodeReconciler:
     async def __call__(self, key: Key) -> Result:
         namespace = key.namespace or ""
         raw = self._deps.store.get(kinds.JIL_NODE, namespace, key.name)
+        self._hear(namespace, key.name, declared=raw is not None)
         if raw is None:
-            self._deps.health.forget((namespace, key.name))
             return await self.orphans(key)
         try:
             node = JILNode.parse(raw)
@@ -97,6 +97,7 @@ class NodeReconciler:
         if isinstance(prepared, SpecProblem):
             if node.metadata.deleting:
                 return await self._delete_unresolved(node, raw)
+            await self._guard(node, raw)
             await self._refuse(raw, node, prepared)
             return Result(requeue_after=RECHECK_SECONDS)
         prepared = replace(prepared, trust=trust)
@@ -107,15 +108,25 @@ class NodeReconciler:
             await self._status.write(raw, prepared.record, Verdict((finding,), "Degraded"))
             raise
 
+    def _hear(self, namespace: str, name: str, *, declared: bool) -> None:
+        """Whose health endpoint is there is asked, whatever is wrong with its spec and also when its JILNode is gone: its
+        validator may sign, and one that is not heard counts as away and holds back everybody else."""
+        service = labels.child_name(name, Component.HEALTH)
+        if self._deps.store.get(kinds.SERVICE, namespace, service) is not None:
+            self._deps.health.watch((namespace, name))
+        elif not declared:
+            self._deps.health.forget((namespace, name))
+
     async def _guard(self, node: JILNode, raw: Manifest) -> None:
-        """A fault of the spec takes nothing from what runs: a validator that has its place keeps being let start, and
-        machines can be drained."""
+        """A fault of the spec takes nothing from what runs: a validator that has its place keeps being let start,
+        machines can be drained, and who is back gives its grant back."""
         record = await self._deps.records.read(node.spec.node_id)
         if record is None or record.spec.owner.uid != node.metadata.uid:
             return
         record, _ = await self._permit(node, record)
         subject = ActSubject.of(raw, node, node_facts.network_of(self._deps, record), record)
         host = await self._volumes.validator_host(record)
+        await self._acts.settle(subject, Goal(node.spec.state))
         await self._acts.drain(subject, {Component.VALIDATOR.value: host} if host else {})
 
     async def _permit(self, node: JILNode, record: JILNodeRecord) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
@@ -236,8 +247,9 @@ class NodeReconciler:
         ctx = prepared.ctx
         workloads = node_facts.workloads(self._deps, ctx.namespace, ctx.name, [])
         denial: str | None = None
+        subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, prepared.record)
+        await self._acts.settle(subject, goal)
         if goal is Goal.STOPPED:
-            subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, prepared.record)
             denial = await self._acts.perform(subject, plan_lifecycle(goal, workloads))
         verdict = judge(
             NodeFacts(
@@ -269,7 +281,7 @@ class NodeReconciler:
         for workload in workloads:
             held = workload.component in blocked or (hold is not None and workload.component == Component.VALIDATOR)
             if held and workload.name in replicas:
-                replicas[workload.name] = min(replicas[workload.name], workload.live_replicas or 0)
+                replicas[workload.name] = min(replicas[workload.name], workload.kept)
         return replicas
 
     @staticmethod
@@ -321,6 +333,9 @@ class NodeReconciler:
         if denial is not None:
             await self._status.blocked(subject.raw, denial)
             return Result(requeue_after=POLL_SECONDS)
+        if plan.stranded and plan.waiting:
+            await self._status.waits(subject.raw, plan.waiting)
+            return Result(requeue_after=RECHECK_SECONDS)
         if plan.done and await self._removal.clear(subject):
             await self._remove_finalizer(node)
             # Who asked for it stands in the API server's audit log; here, that it was done in order and what is left.

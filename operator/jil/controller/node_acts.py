@@ -27,6 +27,7 @@ _ACT: Mapping[ActKind, Act] = {
     ActKind.SCALE_DOWN: Act.STOP,
     ActKind.SERVING_OFF: Act.SERVING_OFF,
     ActKind.DELETE_WORKLOAD: Act.DELETE_WORKLOAD,
+    ActKind.DELETE_POD: Act.DELETE_POD,
 }
 _KIND: Mapping[str, Kind] = {k.kind: k for k in (kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.POD)}
 
@@ -82,10 +83,14 @@ class NodeActs:
         name = labels.child_name(subject.name, Component.VALIDATOR)
         if any(entry["component"] == Component.VALIDATOR for entry in self._gate.open(subject)):
             return None  # granted in an earlier pass; it stands until the validator is back
-        target = await self._gate.target(kinds.STATEFUL_SET, subject.namespace, name)
+        act, target = Act.STOP, await self._gate.target(kinds.STATEFUL_SET, subject.namespace, name)
+        if target is None:
+            # Its StatefulSet may have been deleted without its pod, which signs on.
+            pod = labels.pod_name(subject.name, Component.VALIDATOR)
+            act, target = Act.DELETE_POD, await self._gate.target(kinds.POD, subject.namespace, pod)
         if target is None:
             return None
-        answer = await self._gate.ask(subject, Act.STOP, target, Component.VALIDATOR, "the node is being stopped")
+        answer = await self._gate.ask(subject, act, target, Component.VALIDATOR, "the node is being stopped")
         return None if isinstance(answer, Grant) else answer
 
     async def _do(
@@ -200,5 +205,6 @@ def _why(step: Step) -> str:
         ActKind.SCALE_DOWN: "is stopped as the spec asks",
         ActKind.SERVING_OFF: "takes no more traffic as the spec asks",
         ActKind.DELETE_WORKLOAD: "is removed with its JILNode",
+        ActKind.DELETE_POD: "is stopped as the spec asks, and its workload is gone",
     }
     return f"{step.component} {words[step.kind]}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from jil.api import kinds, labels
 from jil.api.conditions import Reason
 from jil.api.jurisdiction import JILJurisdiction
+from jil.api.labels import Component
 from jil.api.network import JILNetwork
 from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
@@ -18,7 +19,7 @@ from jil.cluster.apply import APPLIED, hashes
 from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.controller.network import MemberFacts
-from jil.plan.lifecycle import Workload
+from jil.plan.lifecycle import POD, Workload
 from jil.plan.podview import PodView, machine_lost, pod_view
 from jil.plan.spec_check import Resolved, SpecProblem, resolve
 from jil.render.context import NodeContext, Object, Peer
@@ -79,7 +80,8 @@ def peers(members: Iterable[MemberFacts], network: JILNetwork, own_id: str) -> t
 
 
 def workloads(deps: Deps, namespace: str, node: str, rendered: Iterable[Object]) -> list[Workload]:
-    """The declared workloads beside what is live; what is live and no longer declared comes with ``declared`` 0."""
+    """The declared workloads beside what is live; what is live and no longer declared comes with ``declared`` 0, and so
+    does every pod whose workload is neither declared nor there: it runs all the same."""
     pods = pods_of(deps, namespace, node)
     found: list[Workload] = []
     seen = set()
@@ -94,26 +96,42 @@ def workloads(deps: Deps, namespace: str, node: str, rendered: Iterable[Object])
         for live in deps.store.children(kind, namespace, node):
             if live["metadata"]["name"] not in seen:
                 found.append(replace(_workload(live, live, 0, pods), wanted=False))
+    owned = {workload.component for workload in found}
+    found += [_alone(node, pod) for pod in pods if pod.component not in owned and not _over(pod)]
     return found
+
+
+def _over(pod: PodView) -> bool:
+    """Evicted pods lie about and run nothing. Of a validator's such a phase is evidence of nothing."""
+    return pod.phase in ("Succeeded", "Failed") and pod.component != Component.VALIDATOR
+
+
+def _alone(node: str, pod: PodView) -> Workload:
+    if pod.component == Component.VALIDATOR and pod.name != labels.pod_name(node, Component.VALIDATOR):
+        pod = replace(
+            pod, on_its_own=False
+        )  # the gate knows one pod that signs, by its name: of this one it would guess
+    return Workload(pod.name, POD, pod.component, 0, None, (pod,), wanted=False)
 
 
 def _workload(intent: Object, live: Manifest | None, declared: int, pods: list[PodView]) -> Workload:
     component = intent["metadata"]["labels"].get(labels.APP_NAME, "")
     kind = intent["kind"]
-    if live is None:
-        return Workload(intent["metadata"]["name"], kind, component, declared, None)
-    status = live.get("status", {})
     if kind == "Deployment":
         # A ReplicaSet leaves evicted pods lying about; they run nothing. For a StatefulSet such a phase is evidence of
         # nothing, and its controller replaces the pod.
         pods = [p for p in pods if p.phase not in ("Succeeded", "Failed")]
+    mine = tuple(sorted((p for p in pods if p.component == component), key=lambda p: p.name))
+    if live is None:
+        return Workload(intent["metadata"]["name"], kind, component, declared, None, mine)
+    status = live.get("status", {})
     return Workload(
         name=intent["metadata"]["name"],
         kind=kind,
         component=component,
         declared=declared,
         live_replicas=live["spec"].get("replicas", 1),
-        pods=tuple(sorted((p for p in pods if p.component == component), key=lambda p: p.name)),
+        pods=mine,
         current=status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0),
     )
 

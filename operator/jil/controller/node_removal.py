@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
+from jil.api.labels import Component
 from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.controller.node_acts import NodeActs
@@ -43,14 +44,24 @@ class NodeRemoval:
         still names is kept: an evicted pod comes back with it."""
         wanted = {(o["kind"], o["metadata"]["name"]) for o in rendered}
         used = self._used_config_maps(subject)
+        bare = self._bare_validator(subject, wanted)
         left = [
             _prune(kind, child, "nothing refers to it any more")
             for kind in CLEARED
             for child in self._deps.store.children(kind, subject.namespace, subject.name)
             if (kind.kind, child["metadata"]["name"]) not in wanted
             and not (kind is kinds.CONFIG_MAP and child["metadata"]["name"] in used)
+            and not (bare and child["metadata"]["labels"].get(labels.APP_NAME) == Component.VALIDATOR)
         ]
         await self._acts.together(subject, left)
+
+    def _bare_validator(self, subject: ActSubject, wanted: Set[tuple[str, str]]) -> bool:
+        """Whether a validator's pod is there that the spec does not have: as long as it signs, what peers reach it by
+        and what keeps it from being evicted stays."""
+        if (kinds.STATEFUL_SET.kind, labels.child_name(subject.name, Component.VALIDATOR)) in wanted:
+            return False
+        pods = self._deps.store.children(kinds.POD, subject.namespace, subject.name)
+        return any(pod["metadata"]["labels"].get(labels.APP_NAME) == Component.VALIDATOR for pod in pods)
 
     def _used_config_maps(self, subject: ActSubject) -> set[str]:
         used: set[str] = set()

@@ -100,6 +100,10 @@ class NodeStatusWriter:
         finding = false(ConditionType.READY, Reason.DELETION_BLOCKED, denial)
         await self.write(raw, None, Verdict((finding,), "Deleting"), denial=denial)
 
+    async def waits(self, raw: Manifest, what: str) -> None:
+        """The deletion waits for what is not the operator's to do."""
+        await self.write(raw, None, Verdict((false(ConditionType.READY, Reason.DELETING, what),), "Deleting"))
+
     async def _sample(
         self, live: Manifest, stored: NodeStatus, reading: HealthReading | None, ctx: NodeContext | None
     ) -> None:

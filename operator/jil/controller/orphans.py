@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 60.0
 """How often the store is searched for children without a node: after a restart nobody tells of them."""
 POLL_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 15.0
+"""How soon it is looked again for what ends by itself, or by somebody's hand."""
 
 _WORKLOADS: Final = (kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.POD)
 
@@ -76,9 +78,12 @@ class Orphans:
         plan = plan_lifecycle(Goal.DELETED, workloads)
         if await self._acts.perform(subject, plan) is not None:
             return Result(requeue_after=POLL_SECONDS)  # the refusal has its Event and its audit line
+        if plan.stranded and plan.waiting:
+            self._deps.events.warning(subject.raw, EventReason.ORPHANED, plan.waiting, action="TakeDown")
         if plan.done:
             await self._removal.clear(subject)
-        return Result(requeue_after=1.0)
+        # What ends, ends with an event of its own: the look in between is for what was missed.
+        return Result(requeue_after=1.0 if plan.done or plan.act else WAIT_SECONDS)
 
     def _tell(self, subject: ActSubject, children: list[Manifest]) -> None:
         note = (

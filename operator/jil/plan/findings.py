@@ -9,7 +9,7 @@ from datetime import datetime
 from jil.api.conditions import ConditionType, Finding, Reason, false, true, unknown
 from jil.api.labels import Component
 from jil.plan.health import HealthReading
-from jil.plan.lifecycle import FOUNDATION, Goal, Workload
+from jil.plan.lifecycle import FOUNDATION, POD, Goal, Workload
 
 _COMPONENT_CONDITION = {
     Component.DATABASE: ConditionType.DATABASE_READY,
@@ -51,6 +51,13 @@ def _workload_finding(facts: NodeFacts, workload: Workload, type_: ConditionType
         if (workload.live_replicas or 0) == 0 and not workload.pods:
             return false(type_, Reason.STOPPED, "stopped as asked for by spec.state")
         return false(type_, Reason.STOPPING, f"{workload.name} is being stopped")
+    if workload.kind == POD:
+        return false(
+            type_,
+            Reason.WAITING_FOR_POD,
+            f"pod {workload.name} runs, the spec has no {workload.component}, and its StatefulSet is gone: it is left alone."
+            " spec.state Stopped ends it, under a grant",
+        )
     lost = next((p for p in workload.pods if p.machine_lost and not p.ready), None)
     if lost:
         return unknown(
@@ -168,7 +175,9 @@ def _overall(facts: NodeFacts, findings: Sequence[Finding]) -> tuple[Finding, st
     if facts.goal is Goal.STOPPED:
         if all((w.live_replicas or 0) == 0 and not w.pods for w in facts.workloads):
             return true(type_, Reason.STOPPED, "stopped as declared; volumes, keys and record are kept"), "Stopped"
-        return false(type_, Reason.STOPPING, "being stopped in order"), "Stopping"
+        alone = sorted(w.name for w in facts.workloads if w.kind == POD)
+        also = f"; pods that have no StatefulSet or Deployment: {', '.join(alone[:5])}" if alone else ""
+        return false(type_, Reason.STOPPING, f"being stopped in order{also}"), "Stopping"
     ignored = {ConditionType.SERVING} if facts.goal is Goal.MAINTENANCE or not _has_services(facts) else set()
     bad = [f for f in findings if f.status != "True" and f.type not in ignored]
     if not bad:

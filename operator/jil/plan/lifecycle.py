@@ -38,12 +38,16 @@ class Goal(StrEnum):
     DELETED = "Deleted"
 
 
+POD = "Pod"
+"""Kind of a Workload that is one pod whose StatefulSet or Deployment is gone (``kubectl delete --cascade=orphan``)."""
+
+
 @dataclass(frozen=True)
 class Workload:
-    """One StatefulSet or Deployment: how it is declared and what is there."""
+    """One StatefulSet or Deployment: how it is declared and what is there; or one pod that has neither."""
 
     name: str
-    kind: str  # StatefulSet | Deployment
+    kind: str  # StatefulSet | Deployment | Pod
     component: str
     declared: int
     live_replicas: int | None  # spec.replicas of the live object; None when there is no object
@@ -52,6 +56,14 @@ class Workload:
     """It is among the rendered objects; False for what is there and no longer declared."""
     current: bool = True
     """Its controller has seen the newest spec (status.observedGeneration)."""
+
+    @property
+    def kept(self) -> int:
+        """The replicas that take nothing away. A StatefulSet that is made anew adopts the pods of the one that is gone,
+        and would end them at once if it began with none."""
+        if self.live_replicas is None:
+            return sum(1 for pod in self.pods if not pod.deleting)
+        return self.live_replicas
 
     @property
     def is_service(self) -> bool:
@@ -79,6 +91,7 @@ class ActKind(StrEnum):
     SERVING_OFF = "ServingOff"
     SERVING_ON = "ServingOn"  # not disruptive: needs no grant
     DELETE_WORKLOAD = "DeleteWorkload"
+    DELETE_POD = "DeletePod"  # of a pod that no workload will make again
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ class LifecyclePlan:
     waiting: str | None = None
     done: bool = False
     """The goal is reached as far as workloads go."""
+    stranded: bool = False
+    """``waiting`` is for pods that have no StatefulSet or Deployment and that are not the operator's to delete."""
 
     @property
     def act(self) -> Act | None:
@@ -123,7 +138,7 @@ def _running_replicas(workloads: Sequence[Workload]) -> dict[str, int]:
     foundation_ready = all(by_component[c].ready for c in FOUNDATION if c in by_component)
     replicas = {}
     for workload in workloads:
-        live = workload.live_replicas or 0
+        live = workload.kept
         if workload.is_service and not foundation_ready:
             # Never taken down for it: services that run keep running while the database restarts.
             replicas[workload.name] = live
@@ -163,7 +178,7 @@ def _serving_acts(workloads: Sequence[Workload], *, serving: bool) -> tuple[Act,
 
 
 def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
-    replicas = {w.name: w.live_replicas or 0 for w in workloads}
+    replicas = {w.name: w.kept for w in workloads}
     alive = [w for w in workloads if (w.live_replicas or 0) > 0 or w.pods or (delete and w.live_replicas is not None)]
     validator_up = any(w.component == Component.VALIDATOR for w in alive)
     serving = _serving_acts(workloads, serving=False)
@@ -176,11 +191,26 @@ def _stop(workloads: Sequence[Workload], *, delete: bool) -> LifecyclePlan:
     stops = tuple(Act(ActKind.SCALE_DOWN, w.name, w.kind, w.component) for w in stage if (w.live_replicas or 0) > 0)
     if stops:
         return LifecyclePlan(replicas, stops, needs_power_grant=validator_up, waiting=f"{_names(stops)} to stop")
+    ends = tuple(Act(ActKind.DELETE_POD, w.name, w.kind, w.component) for w in stage if _ends_by_deletion(w))
+    if ends:
+        return LifecyclePlan(replicas, ends, needs_power_grant=validator_up, waiting=f"{_names(ends)} to be deleted")
+    left = sorted(w.name for w in stage if w.kind == POD and not w.pods[0].deleting)
+    if left:
+        waiting = (
+            f"pods to end: {', '.join(left[:5])}; no StatefulSet or Deployment of this node stands behind them, and they are"
+            " not the operator's to delete"
+        )
+        return LifecyclePlan(replicas, needs_power_grant=validator_up, waiting=waiting, stranded=True)
     leaving = sorted(pod.name for w in stage for pod in w.pods)
     if leaving:
         return LifecyclePlan(replicas, needs_power_grant=validator_up, waiting="pods to end: " + ", ".join(leaving[:5]))
     gone = tuple(Act(ActKind.DELETE_WORKLOAD, w.name, w.kind, w.component) for w in stage)
     return LifecyclePlan(replicas, gone, needs_power_grant=validator_up, waiting=f"{_names(gone)} to be removed")
+
+
+def _ends_by_deletion(workload: Workload) -> bool:
+    """A pod that was ours and that nobody would make again; the pods of a controller are its own to end."""
+    return workload.kind == POD and any(pod.on_its_own and not pod.deleting for pod in workload.pods)
 
 
 def _names(acts: Sequence[Act]) -> str:

@@ -39,6 +39,8 @@ class PodView:
     """When the Ready condition last changed."""
     image: str = ""
     """Image of the first container, as the pod was told to run it."""
+    on_its_own: bool = False
+    """It was made from a template of the operator's, and has no controller (any more)."""
 
     @property
     def terminal(self) -> bool:
@@ -69,6 +71,8 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         created=_time(meta.get("creationTimestamp")),
         ready_since=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
         image=next((c.get("image", "") for c in spec.get("containers", [])), ""),
+        on_its_own=pod_labels.get(labels.APP_MANAGED_BY) == labels.MANAGED_BY
+        and not any(owner.get("controller") for owner in meta.get("ownerReferences") or ()),
     )
 
 

@@ -126,3 +126,49 @@ def test_i2_an_orphaned_validator_that_its_network_cannot_lose_goes_on(short: Wo
         60,
     )
     assert _pods(short, namespace) == pods, "a node whose validator may not go stays whole"
+
+
+def _without_its_statefulset(world: World, namespace: str, name: str) -> str:
+    """Somebody deletes the validator's StatefulSet and keeps its pod, while no operator runs. UID of the pod."""
+    for process in world.operators:
+        world.kill(process)
+    path = f"{APPS}/{namespace}/statefulsets/{name}-validator"
+    world.api.request("DELETE", path, {"propagationPolicy": "Orphan"})
+    world.until(lambda: not world.api.exists(path), "the StatefulSet to go, without its pod")
+    pod = world.api.get(f"{CORE}/{namespace}/pods/{name}-validator-0")["metadata"]
+    assert "deletionTimestamp" not in pod
+    uid: str = pod["uid"]
+    return uid
+
+
+def test_i2_a_validator_whose_statefulset_is_gone_keeps_its_node_whole_until_it_may_go(short: World) -> None:
+    namespace, name = _home(short, 4, allow_halt=False)
+    _without_its_statefulset(short, namespace, name)
+    pods = _pods(short, namespace)
+    path = f"{JIL}/namespaces/{namespace}/jilnodes/{name}"
+    short.api.delete(path)
+    short.operator()
+    short.until(
+        lambda: short.get_node(namespace, name).get("status", {}).get("phase") == "Deleting",
+        "the deletion to be held up",
+        60,
+    )
+    ready = short.condition(namespace, name, "Ready")
+    assert ready["reason"] == "DeletionBlocked", ready
+    assert f"DeletePod Pod {namespace}/{name}-validator-0" in ready["message"]
+    assert _pods(short, namespace) == pods, "its database runs as long as it does"
+    policies = short.api.get(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets")["items"]
+    assert f"{name}-validator" in {p["metadata"]["name"] for p in policies}
+
+
+def test_i2_ac_41_a_validator_pod_that_is_left_alone_goes_under_a_grant_and_before_its_database(short: World) -> None:
+    namespace, name = _home(short, 5)
+    _without_its_statefulset(short, namespace, name)
+    since = short.plane.audit_position()
+    _lose(short, namespace, name)
+    short.operator()
+    short.until(lambda: not _pods(short, namespace), "all pods to go", 120)
+    entries = short.plane.audit_entries(since)
+    audit.check(entries, user="admin").assert_clean(at_least=10)
+    log = short.log(len(short.operators) - 1)
+    assert log.index(f"DeletePod Pod {namespace}/{name}-validator-0") < log.index(f"{name}-database")

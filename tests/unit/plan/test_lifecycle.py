@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from jil.api.labels import Component
-from jil.plan.lifecycle import ActKind, Goal, Workload, plan_lifecycle
+from jil.plan.lifecycle import POD, ActKind, Goal, Workload, plan_lifecycle
 from jil.plan.podview import PodView
 
 INFRA = ("database", "cache", "broker", "validator")
@@ -210,3 +210,41 @@ def test_a_service_that_left_the_release_is_removed_once_nothing_of_it_runs() ->
 def test_a_service_that_an_override_sets_to_zero_is_not_removed() -> None:
     workloads = [*node(), workload("idle", 0, declared=0)]
     assert plan_lifecycle(Goal.RUNNING, workloads).acts == ()
+
+
+def _alone(component: str, **changes: object) -> Workload:
+    """A pod whose StatefulSet was deleted with --cascade=orphan."""
+    base: dict[str, object] = {"on_its_own": True, "serving": False}
+    left = pod(component, **{**base, **changes})
+    return Workload(left.name, POD, component, 0, None, (left,), wanted=False)
+
+
+@pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.DELETED])
+def test_i2_a_validator_pod_without_its_statefulset_is_still_there_and_asked_for_first(goal: Goal) -> None:
+    rest = [workload(c) for c in ("database", "cache", "broker")]
+    plan = plan_lifecycle(goal, [*rest, _alone("validator")])
+    assert [(act.kind, act.target, act.target_kind) for act in plan.acts] == [
+        (ActKind.DELETE_POD, "n-validator-0", "Pod")
+    ]
+    assert plan.needs_power_grant, "the database is not touched before it may go"
+    ending = plan_lifecycle(goal, [*rest, _alone("validator", deleting=True)])
+    assert (ending.act, ending.done, ending.stranded) == (None, False, False)
+    assert ending.waiting == "pods to end: n-validator-0"
+
+
+@pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.DELETED])
+@pytest.mark.parametrize("component", ["validator", "rates"])
+def test_i2_nothing_is_done_while_a_pod_is_left_that_is_not_ours_to_delete(goal: Goal, component: str) -> None:
+    plan = plan_lifecycle(goal, [_alone(component, on_its_own=False)])
+    assert (plan.act, plan.done, plan.stranded) == (None, False, True)
+    assert plan.needs_power_grant == (component == "validator")
+    assert plan.waiting is not None
+    assert f"n-{component}-0" in plan.waiting
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+def test_i2_a_statefulset_that_is_made_anew_does_not_begin_by_ending_the_pod_it_adopts(goal: Goal) -> None:
+    gone = replace(workload("validator", None), pods=(pod("validator"),))
+    plan = plan_lifecycle(goal, [w if w.component != "validator" else gone for w in node()])
+    assert plan.replicas["n-validator"] == 1
+    assert not plan.done
