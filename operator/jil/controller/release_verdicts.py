@@ -21,9 +21,10 @@ from jil.api.release import JILRelease
 from jil.api.trust import Track
 from jil.cluster.allowlist import AllowLists
 from jil.cluster.clock import Clock
-from jil.observe.registry import RegistryLied, RegistryUnknown
-from jil.trust.decide import decide, decide_release, policy_hash, policy_of
+from jil.observe.registry import Reference, RegistryLied, RegistryUnknown
+from jil.trust.decide import decide, decide_release, policy_hash, policy_of, refused, refused_by_name
 from jil.trust.evidence import Evidence
+from jil.trust.faults import LIMITS, Fault, malformed
 from jil.trust.policy import Policy
 from jil.trust.verdict import RefusalReason, Refused, Unknown, Verdict, Verified
 
@@ -188,13 +189,19 @@ class Verdicts:
     async def _one(self, terms: Terms, release: JILRelease, image: str, started: set[str]) -> None:
         async with self._gate:
             started.add(image)
+            # Before anybody is asked: what the policy forbids is not spoken to.
+            by_name = _by_name(terms, release.name, image)
+            if by_name is not None:
+                self._remember(terms, release, image, by_name)
+                return
             try:
                 evidence = await self._registry.evidence(image)
             except RegistryUnknown as error:
                 self._unknown(terms, release, image, str(error), error.retry_after)
                 return
             except RegistryLied as error:
-                self._remember(terms, release, image, _lied(terms, release.name, image, error))
+                lie = Fault(error.reason, LIMITS, str(error)[:400])
+                self._remember(terms, release, image, refused(image, lie, track=terms.track, release=release.name))
                 return
             # In a thread: what strangers attach may cost seconds of arithmetic, and the loop has other things to do.
             verdict = await asyncio.to_thread(
@@ -251,12 +258,16 @@ def _by(known: Known, terms: Terms) -> bool:
     return (known.policy_hash, known.track) == (terms.policy_hash, terms.track)
 
 
-def _lied(terms: Terms, release: str, image: str, error: RegistryLied) -> Refused:
-    message = (
-        f"image {image} is refused on {terms.track} for release {release}: {str(error)[:400]} (rule limits). "
-        f"To see why: jilctl image inspect {image}"
-    )
-    return Refused(image.partition("@")[2], error.reason, "limits", message)
+def _by_name(terms: Terms, release: str, image: str) -> Refused | None:
+    """The refusal of an image that no evidence can change; None when the registry has to be asked."""
+    by_policy = refused_by_name(image, terms.policy, track=terms.track, release=release)
+    if by_policy is not None:
+        return by_policy
+    try:
+        Reference.parse(image)
+    except ValueError as error:
+        return refused(image, malformed(str(error)[:400]), track=terms.track, release=release)
+    return None
 
 
 def _to_stored(release: str, image: str, known: Known) -> CachedVerdict:

@@ -29,7 +29,7 @@ from jil.trust.votes import (
 )
 
 _MESSAGE_MAX = 960
-__all__ = ["allows", "decide", "decide_release", "policy_hash", "policy_of"]
+__all__ = ["allows", "decide", "decide_release", "policy_hash", "policy_of", "refused", "refused_by_name"]
 
 
 def decide(
@@ -49,21 +49,32 @@ def decide(
     """
     repository, _, digest = image.partition("@")
     try:
-        if not statement.is_repository(repository) or not statement.is_digest(digest):
-            raise malformed("it is not REPOSITORY@sha256:DIGEST")
-        rule = _rule(policy, track)
-        if not allows(rule.repositories or policy.repositories, repository):
-            path = f"tracks[{track}].repositories" if rule.repositories else "repositories"
-            text = f"the repository {repository} is not among those that images may come from"
-            raise Fault(RefusalReason.REPOSITORY_NOT_ALLOWED, path, text)
+        rule = _rule_for(image, policy, track)
         if (evidence.repository, evidence.digest) != (repository, digest):
             text = f"what was read is {evidence.repository}@{evidence.digest}"
             raise Fault(RefusalReason.REGISTRY_LIED, FORMAT, text)
         platforms = content.platforms(evidence, platform)
         return _verified(image, rule, gather(evidence, policy), platforms, release, now)
     except Fault as fault:
-        command = f"jilctl image inspect {image}"
-        return _refused(digest, fault, f"image {image} is refused on {track} for release {release}", command)
+        return refused(image, fault, track=track, release=release)
+
+
+def refused_by_name(image: str, policy: Policy, *, track: Track, release: str) -> Refused | None:
+    """The refusal that `decide` gives whatever the evidence is; None when that has to be read.
+
+    Whoever reads evidence asks this first: a registry that nothing may come from is not even spoken to.
+    """
+    try:
+        _rule_for(image, policy, track)
+    except Fault as fault:
+        return refused(image, fault, track=track, release=release)
+    return None
+
+
+def refused(image: str, fault: Fault, *, track: Track, release: str) -> Refused:
+    """The refusal of an image because of ``fault``, in the words of all refusals."""
+    head = f"image {image} is refused on {track} for release {release}"
+    return _refused(image.partition("@")[2], fault, head, f"jilctl image inspect {image}")
 
 
 def decide_release(
@@ -86,6 +97,19 @@ def decide_release(
 def allows(repositories: Sequence[str], repository: str) -> bool:
     """Whether ``repository`` is one of ``repositories``, or below one of them that ends with ``/``."""
     return any(repository.startswith(entry) if entry.endswith("/") else repository == entry for entry in repositories)
+
+
+def _rule_for(image: str, policy: Policy, track: Track) -> TrackRule:
+    """The rule of the track, which lets the image's repository be. Raises Fault."""
+    repository, _, digest = image.partition("@")
+    if not statement.is_repository(repository) or not statement.is_digest(digest):
+        raise malformed("it is not REPOSITORY@sha256:DIGEST")
+    rule = _rule(policy, track)
+    if not allows(rule.repositories or policy.repositories, repository):
+        path = f"tracks[{track}].repositories" if rule.repositories else "repositories"
+        text = f"the repository {repository} is not among those that images may come from"
+        raise Fault(RefusalReason.REPOSITORY_NOT_ALLOWED, path, text)
+    return rule
 
 
 def _rule(policy: Policy, track: Track) -> TrackRule:
