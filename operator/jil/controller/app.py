@@ -88,9 +88,10 @@ def registry_access(settings: Settings) -> Access:
 
 
 def expected_node_id(store: Store, key: NodeKey) -> str | None:
-    """Who is meant to answer at a node's health endpoint; None while its JILNode is not known."""
-    node = store.get(kinds.JIL_NODE, *key)
-    return str(node["spec"]["nodeId"]) if node is not None else None
+    """Who is meant to answer at a node's health endpoint; None when its JILNode does not exist, or does not say."""
+    node = store.get(kinds.JIL_NODE, *key) or {}
+    found = (node.get("spec") or {}).get("nodeId")
+    return str(found) if found else None
 
 
 async def read_cluster_uid(runtime: Runtime) -> str:
