@@ -67,6 +67,7 @@ class NodeReconciler:
         self._hear(namespace, key.name, declared=raw is not None)
         if raw is None:
             return await self.orphans(key)
+        self.orphans.back(key)
         try:
             node = JILNode.parse(raw)
         except InvalidObject as error:

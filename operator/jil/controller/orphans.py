@@ -66,10 +66,14 @@ class Orphans:
         if waited < grace:
             return Result(requeue_after=grace - waited)
         try:
-            self._deps.store.put(kinds.JIL_NODE, await self._deps.client.get(kinds.JIL_NODE, key.name, namespace))
-            return Result(requeue_after=0.0)
+            live = await self._deps.client.get(kinds.JIL_NODE, key.name, namespace)
         except NotFound:
             pass
+        else:
+            self.back(key)
+            # Old news to the store is a JILNode that it saw go: its events come, asking again at once changes nothing.
+            news = self._deps.store.put(kinds.JIL_NODE, live)
+            return Result(requeue_after=0.0 if news else WAIT_SECONDS)
         subject = self._subject(namespace, key.name, children)
         if key not in self._told:
             self._told.add(key)
@@ -84,6 +88,11 @@ class Orphans:
             await self._removal.clear(subject)
         # What ends, ends with an event of its own: the look in between is for what was missed.
         return Result(requeue_after=1.0 if plan.done or plan.act else WAIT_SECONDS)
+
+    def back(self, key: Key) -> None:
+        """The JILNode is there: should it be lost once more, its grace begins anew and it is told again."""
+        self._since.pop(key, None)
+        self._told.discard(key)
 
     def _tell(self, subject: ActSubject, children: list[Manifest]) -> None:
         note = (

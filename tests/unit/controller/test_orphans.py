@@ -1,0 +1,122 @@
+"""Children whose JILNode is gone: how long they are left alone, and what is proof that it is gone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from jil.api import kinds, labels
+from jil.api.kinds import Kind
+from jil.cluster.errors import NotFound
+from jil.controller import orphans
+from jil.controller.deps import Deps
+from jil.controller.node import NodeReconciler
+from jil.controller.node_acts import NodeActs
+from jil.controller.node_gate import ActSubject
+from jil.controller.node_removal import NodeRemoval
+from jil.controller.orphans import Orphans
+from jil.controller.release_trust import ReleaseTrust
+from jil.engine.queue import Key
+from jil.engine.store import Store
+from jil.plan.lifecycle import LifecyclePlan
+from tests.unit.cluster.memory_api import FakeClock
+
+SPACE, NAME, GRACE = "jil-ch-finma", "ch-zug-01", 60.0
+KEY = Key(kinds.JIL_NODE.kind, SPACE, NAME)
+
+
+class _Rig:
+    """Services of a node that is gone, and the JILNode as the API server has it."""
+
+    def __init__(self) -> None:
+        self.store, self.clock, self.live = Store(), FakeClock(), cast("dict[str, Any] | None", None)
+        self.steps, self.told, self._version = 0, 0, 10
+        self.store.put(kinds.NAMESPACE, {"metadata": {"name": SPACE, "uid": "space", "resourceVersion": "1"}})
+        marks = {labels.NODE: NAME, labels.NETWORK: "jil-devnet", labels.APP_NAME: "rates"}
+        meta = {"name": f"{NAME}-rates", "namespace": SPACE, "uid": "s", "resourceVersion": "2", "labels": marks}
+        self.store.put(kinds.SERVICE, {"metadata": meta})
+        deps = SimpleNamespace(
+            store=self.store,
+            clock=self.clock,
+            client=self,
+            events=self,
+            orphan_grace=GRACE,
+            system_namespace="jil-system",
+            health=SimpleNamespace(forget=lambda node: None),
+        )
+        self.deps = cast(Deps, deps)
+        self.orphans = Orphans(self.deps, cast(NodeActs, self), cast(NodeRemoval, self))
+
+    async def get(self, kind: Kind, name: str, namespace: str) -> dict[str, Any]:
+        if self.live is None:
+            raise NotFound("GET", "/x", status=404)
+        return self.live
+
+    def warning(self, *_: object, **__: object) -> None:
+        self.told += 1
+
+    async def perform(self, subject: ActSubject, plan: LifecyclePlan) -> None:
+        self.steps += 1
+
+    async def clear(self, subject: ActSubject) -> bool:
+        return False
+
+    def node(self) -> dict[str, Any]:
+        self._version += 1
+        meta = {"name": NAME, "namespace": SPACE, "uid": f"n{self._version}", "resourceVersion": str(self._version)}
+        return {"metadata": meta, "spec": {}}
+
+
+async def _taken_down(rig: _Rig) -> None:
+    await rig.orphans(KEY)
+    rig.clock.advance(GRACE)
+    await rig.orphans(KEY)
+    assert (rig.steps, rig.told) == (1, 1)
+
+
+async def test_i2_a_node_that_came_back_and_is_lost_again_has_its_whole_grace_again() -> None:
+    rig = _Rig()
+    await _taken_down(rig)
+    reconcile = NodeReconciler(rig.deps, cast(ReleaseTrust, None))
+    reconcile.orphans = rig.orphans
+    back = rig.node()
+    rig.store.put(kinds.JIL_NODE, back)
+    reconcile._status = cast(Any, SimpleNamespace(write=_nothing))
+    await reconcile(KEY)
+    rig.store.remove(kinds.JIL_NODE, back)
+    rig.clock.advance(3600)
+    result = await rig.orphans(KEY)
+    assert (rig.steps, result.requeue_after) == (1, GRACE), "it may be applied again, as after the first loss"
+    rig.clock.advance(GRACE)
+    await rig.orphans(KEY)
+    assert (rig.steps, rig.told) == (2, 2), "and it is told again"
+
+
+async def _nothing(*_: object, **__: object) -> None:
+    """A status that is of no interest here."""
+
+
+async def test_i2_a_node_that_only_the_api_server_knows_is_not_gone() -> None:
+    rig = _Rig()
+    await rig.orphans(KEY)
+    rig.clock.advance(GRACE)
+    rig.live = rig.node()
+    assert (await rig.orphans(KEY)).requeue_after == 0.0, "the store knows it now: the next pass is the node's"
+    assert rig.steps == 0
+    rig.store.remove(kinds.JIL_NODE, rig.live)
+    rig.live = None
+    assert (await rig.orphans(KEY)).requeue_after == GRACE
+
+
+async def test_what_the_store_takes_for_old_news_is_not_asked_for_in_a_circle() -> None:
+    rig = _Rig()
+    rig.live = rig.node()
+    rig.store.put(kinds.JIL_NODE, rig.live)
+    rig.store.remove(kinds.JIL_NODE, rig.live)
+    for _ in range(3):
+        await rig.orphans(KEY)
+        rig.clock.advance(GRACE)
+        result = await rig.orphans(KEY)
+        assert result.requeue_after is not None
+        assert result.requeue_after >= orphans.WAIT_SECONDS
+    assert rig.steps == 0
