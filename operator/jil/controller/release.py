@@ -78,7 +78,7 @@ class ReleaseReconciler:
                 if isinstance(whole, Verified) and whole.valid_until:
                     soonest.append(whole.valid_until)
             standings[network.name] = self._trust.standing(network, release)
-        wrong = await self._publish(networks)
+        wrong = [*self._verdicts.bugs(release.name), *await self._publish(networks)]
         live = self._deps.store.get(kinds.JIL_RELEASE, None, key.name) or raw
         self._tell(live, release, standings)
         await self._write(live, [true(ConditionType.SPEC_VALID, Reason.VALID), _overall(release, standings)], rows)

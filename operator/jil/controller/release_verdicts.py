@@ -8,7 +8,9 @@ until its back-off is over. Verified and Refused are kept in the JILImageAllowLi
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +29,8 @@ from jil.trust.evidence import Evidence
 from jil.trust.faults import LIMITS, Fault, malformed
 from jil.trust.policy import Policy
 from jil.trust.verdict import RefusalReason, Refused, Unknown, Verdict, Verified
+
+log = logging.getLogger(__name__)
 
 REFUSED_AGAIN = timedelta(minutes=2)
 """How often a refused image is looked at again: attaching a signature to it is no event of the API server."""
@@ -120,6 +124,7 @@ class Verdicts:
         self._jitter = jitter
         self._known: dict[_Name, Known] = {}
         self._releases: dict[tuple[str, str, int, str], Verified | Refused] = {}
+        self._bugs: defaultdict[str, list[Exception]] = defaultdict(list)
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     # -- what is known -----------------------------------------------------------------------------------------------
@@ -157,7 +162,10 @@ class Verdicts:
 
     # -- asking ------------------------------------------------------------------------------------------------------
     async def ask(self, terms: Terms, release: JILRelease) -> dict[str, Known]:
-        """Asks for what is not known or due, and returns what is known now, by image; nothing for what is still to do."""
+        """Asks for what is not known or due, and returns what is known now, by image; nothing for what is still to do.
+
+        An image whose asking fails by a fault of this program is Unknown and keeps no other back; see `bugs`.
+        """
         images = sorted(set(release.spec.all_images.values()))
         now, generation = self._clock.now(), release.metadata.generation
         todo = [
@@ -182,9 +190,15 @@ class Verdicts:
                     said = f"the registry did not give everything about {image} within {PATIENCE:.0f} s"
                     self._unknown(terms, release, image, said, None)
                 elif not task.cancelled() and (bug := task.exception()) is not None:
-                    raise bug
+                    if not isinstance(bug, Exception):
+                        raise bug
+                    self._failed(terms, release, image, bug)
         found = {image: self.image(terms, release.name, image) for image in images}
         return {image: known for image, known in found.items() if known is not None}
+
+    def bugs(self, release: str) -> list[Exception]:
+        """What went wrong in asking for the release since the last call: to be raised when its pass is done."""
+        return self._bugs.pop(release, [])
 
     async def _one(self, terms: Terms, release: JILRelease, image: str, started: set[str]) -> None:
         async with self._gate:
@@ -239,6 +253,12 @@ class Verdicts:
             failures=failures,
             next_try=now + pause,
         )
+
+    def _failed(self, terms: Terms, release: JILRelease, image: str, bug: Exception) -> None:
+        log.error("checking %s for release %s failed", image, release.name, exc_info=bug)
+        self._bugs[release.name].append(bug)
+        said = f"checking {image} failed by a fault of the operator itself ({type(bug).__name__}): its log has more"
+        self._unknown(terms, release, image, said, None)
 
     def _stored(self, terms: Terms, release: str, image: str) -> Known | None:
         for namespace in self._namespaces(terms.network):

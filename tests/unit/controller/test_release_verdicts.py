@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from jil.api import kinds
+from jil.api.release import JILRelease
+from jil.controller.release_verdicts import BACK_OFF
 from jil.observe.registry import Reference
-from jil.trust.verdict import RefusalReason, Refused
-from tests.unit.controller.test_release_trust import World, network
+from jil.trust.verdict import RefusalReason, Refused, Unknown, Verified
+from tests.unit.controller.test_release import Rig
+from tests.unit.controller.test_release_trust import SPACE, World, network
 
 DIGEST = "@sha256:" + "0" * 64
 
@@ -47,3 +50,38 @@ def test_a_name_that_no_registry_can_have_is_malformed(world: World, repository:
     assert isinstance(verdict, Refused)
     assert verdict.reason is RefusalReason.MALFORMED
     assert not world.registry.asked
+
+
+def test_a_fault_of_the_operator_in_one_image_leaves_the_others_their_verdicts_and_is_raised_in_the_end(
+    world: World,
+) -> None:
+    good, bad = world.image("good"), world.image("bad")
+    del world.registry.evidences[bad]  # its KeyError is nothing that a registry client may raise
+    world.release("r1", good)
+    raw = world.store.get(kinds.JIL_RELEASE, None, "r1")
+    assert raw is not None
+    raw["spec"]["images"]["health"]["image"] = bad
+    world.put(kinds.JIL_RELEASE, raw)
+    release = JILRelease.parse(raw)
+    found = world.ask(release)
+    assert isinstance(found[good], Verified)
+    assert isinstance(found[bad], Unknown)
+    assert "fault of the operator itself (KeyError)" in found[bad].message
+    assert [type(bug) for bug in world.verdicts.bugs("r1")] == [KeyError]
+    assert not world.verdicts.bugs("r1"), "told once"
+    world.ask(release)
+    assert world.registry.asked[bad] == 1, "asked for again with back-off"
+    world.clock.forward(BACK_OFF[0].total_seconds())
+    world.ask(release)
+    assert world.registry.asked[bad] == 2
+
+
+async def test_a_pass_with_such_a_fault_writes_lists_and_status_and_then_fails() -> None:
+    rig = Rig()
+    rig.release("r1", rig.image("a"))
+    rig.registry.evidences.clear()
+    with pytest.raises(KeyError):
+        await rig.reconcile()
+    assert rig.live(SPACE).digests == {}
+    assert rig.ready == "TrustUnknown"
+    assert (await rig.reconcile()).requeue_after, "and then waits for its back-off"
