@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Len
 from pydantic import Field, StringConstraints
 
-from jil.api.fields import ImageDigest, ImageText, ListAtomic, ListMap, ListSet, ObjectName, ShortText, SpecModel
+from jil.api.fields import ImageDigest, ImageText, ListAtomic, ListMap, ListSet, ObjectName, ShortText, SpecModel, Uid
 from jil.api.objects import Resource
 from jil.api.rules import Rule, immutable
 from jil.api.trust import Track
@@ -53,6 +53,11 @@ class BrokenGlass(SpecModel):
     """One digest that a JILOperation let in for some time."""
 
     operation: ObjectName = Field(description="JILOperation in the namespace.")
+    operation_uid: Uid | None = Field(
+        default=None,
+        alias="operationUID",
+        description="UID of that JILOperation: another one of the same name lets nothing in by this.",,
+    )
     digest: ImageDigest = Field(description="Digest that it lets in, sha256: and 64 hex digits.")
     requested_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(
         description="User who asked for it, as the API server knew them."

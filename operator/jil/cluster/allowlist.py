@@ -62,9 +62,11 @@ class ReleasePart:
         )
 
 
-def with_break_glass(spec: AllowListSpec, operation: str, entry: BrokenGlass | None) -> AllowListSpec:
-    """``spec`` with exactly this entry of JILOperation ``operation``, or with none of it."""
-    kept = [other for other in spec.break_glass if other.operation != operation]
+def with_break_glass(
+    spec: AllowListSpec, operation: str, entry: BrokenGlass | None, in_force: Callable[[BrokenGlass], bool]
+) -> AllowListSpec:
+    """``spec`` with exactly this entry of JILOperation ``operation``, or with none; of the others what is in force."""
+    kept = [other for other in spec.break_glass if other.operation != operation and in_force(other)]
     found = [*kept, entry] if entry is not None else kept
     return spec.model_copy(update={"break_glass": tuple(sorted(found, key=lambda glass: glass.operation))})
 
@@ -109,14 +111,23 @@ class AllowLists:
         return written
 
     async def publish_break_glass(
-        self, namespace: str, *, namespace_uid: str, operation: str, entry: BrokenGlass | None
+        self,
+        namespace: str,
+        *,
+        namespace_uid: str,
+        operation: str,
+        entry: BrokenGlass | None,
+        in_force: Callable[[BrokenGlass], bool] = lambda glass: True,
     ) -> AllowListSpec | None:
-        """Make ``entry`` the one of JILOperation ``operation``; None takes it out. Returns None, and writes nothing, when
-        the namespace has no list: making one would keep out all that is not in it. Raises as ``publish_releases``."""
+        """Make ``entry`` the one of JILOperation ``operation``; None takes it out. Other entries go unless ``in_force``.
+
+        Returns None, and writes nothing, when the namespace has no list: making one would keep out all that is not in
+        it. Raises as ``publish_releases``.
+        """
         return await self._publish(
             namespace,
             namespace_uid,
-            lambda spec: with_break_glass(spec, operation, entry) if spec is not None else None,
+            lambda spec: with_break_glass(spec, operation, entry, in_force) if spec is not None else None,
             make=False,
         )
 

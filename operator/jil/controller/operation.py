@@ -5,6 +5,7 @@ What is common to all types is here: the claim, the status, the Event, the audit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +17,13 @@ from jil.api.objects import InvalidObject
 from jil.api.operation import JILOperation, OperationPhase, OperationStatus, OperationType
 from jil.cluster.claim import Claim, Claims, Result, Stored, spec_hash
 from jil.cluster.client import Manifest
-from jil.cluster.errors import NotFound
+from jil.cluster.errors import ApiError, NotFound
 from jil.controller.deps import Deps
 from jil.controller.node_audit import audit
 from jil.engine.outcome import Result as Outcome
 from jil.engine.queue import Key
+
+log = logging.getLogger(__name__)
 
 #: From these an operation does not come back.
 ENDED = (OperationPhase.SUCCEEDED, OperationPhase.REFUSED)
@@ -78,7 +81,15 @@ class OperationReconciler:
             step = Step(OperationPhase.REFUSED, Reason.SPEC_UNREADABLE, str(error), key.name)
             await self._write(raw, step, None)
             return Outcome()
-        handler = self._handlers[operation.spec.type]
+        # The name may have been that of an operation of another type a moment ago.
+        late = await self._others_gone(operation)
+        outcome = await self._look_at(operation, raw)
+        if late is not None:
+            raise late
+        return outcome
+
+    async def _look_at(self, operation: JILOperation, raw: Manifest) -> Outcome:
+        namespace, handler = operation.metadata.namespace or "", self._handlers[operation.spec.type]
         stored = await self._claims.read(namespace, operation.spec.request_id)
         if stored is None:
             hindrance = await handler.hindrance(operation)
@@ -87,6 +98,7 @@ class OperationReconciler:
             elif hindrance.phase in ENDED:
                 stored = await self._take_ended(operation, hindrance)
             else:
+                await handler.gone(namespace, operation.name)
                 await self._write(raw, hindrance, None)
                 return Outcome(hindrance.requeue_after)
         if stored.claim.uid != operation.metadata.uid:
@@ -106,6 +118,19 @@ class OperationReconciler:
     async def _nothing_in_force(self, namespace: str, name: str) -> None:
         for handler in self._handlers.values():
             await handler.gone(namespace, name)
+
+    async def _others_gone(self, operation: JILOperation) -> ApiError | None:
+        """Nothing that another type did under this name may be in force. What went wrong is for after the own work."""
+        late: ApiError | None = None
+        for type_, handler in self._handlers.items():
+            if type_ is not operation.spec.type:
+                try:
+                    await handler.gone(operation.metadata.namespace or "", operation.name)
+                except ApiError as error:
+                    late = error
+                except InvalidObject as error:
+                    log.warning("what the name %s let in before may still be in: %s", operation.name, error)
+        return late
 
     async def _take(self, operation: JILOperation) -> Stored:
         stored, now_ours = await self._claims.take(operation, now=self._deps.clock.now())

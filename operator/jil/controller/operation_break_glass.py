@@ -5,14 +5,19 @@ The time is kept here, because admission has no clock: while no operator runs, t
 
 from __future__ import annotations
 
+import logging
+
 from jil.api import kinds
 from jil.api.allowlist import BREAK_GLASS_MAX, BrokenGlass
 from jil.api.conditions import Reason
-from jil.api.operation import BreakGlass, JILOperation, OperationPhase
+from jil.api.operation import BreakGlass, JILOperation, OperationPhase, OperationType
 from jil.cluster.allowlist import AllowLists
 from jil.cluster.clock import Clock
+from jil.cluster.errors import ApiError
 from jil.controller.operation import Step
 from jil.engine.store import Store
+
+log = logging.getLogger(__name__)
 
 #: Seconds until a list that is not there yet is looked for again.
 _LIST_PAUSE = 10.0
@@ -27,12 +32,16 @@ class BreakGlassHandler:
         self._clock = clock
 
     async def lead(self) -> None:
-        """What was deleted while no operator ran is nobody's event: its entries are taken out before work begins."""
+        """What was deleted while no operator ran is nobody's event: its entries are taken out before work begins.
+
+        A list that cannot be read or written is told of; it does not keep the operator from its work.
+        """
         for raw in self._store.list(kinds.JIL_IMAGE_ALLOW_LIST):
             namespace = raw["metadata"]["name"]
-            for glass in raw["spec"].get("breakGlass") or ():
-                if self._store.get(kinds.JIL_OPERATION, namespace, glass["operation"]) is None:
-                    await self.gone(namespace, glass["operation"])
+            try:
+                await self.gone(namespace, "")
+            except (ApiError, ValueError) as error:
+                log.warning("what is over in the allow-list of namespace %s may still be in: %s", namespace, error)
 
     async def hindrance(self, operation: JILOperation) -> Step | None:
         """Its time is over, nothing holds images back, or there is no list yet."""
@@ -67,12 +76,17 @@ class BreakGlassHandler:
             return Step(OperationPhase.SUCCEEDED, Reason.EXPIRED, message, glass.digest)
         entry = BrokenGlass(
             operation=operation.name,
+            operation_uid=operation.metadata.uid,
             digest=glass.digest,
             requested_by=operation.spec.requested_by,
             until=glass.until,
         )
         written = await self._lists.publish_break_glass(
-            namespace, namespace_uid=self._uid(namespace), operation=operation.name, entry=entry
+            namespace,
+            namespace_uid=self._uid(namespace),
+            operation=operation.name,
+            entry=entry,
+            in_force=lambda other: self._in_force(namespace, other),
         )
         if written is None:
             message = f"the JILImageAllowList of namespace {namespace} is gone: it is waited for"
@@ -84,11 +98,28 @@ class BreakGlassHandler:
         return Step(OperationPhase.ACTIVE, Reason.BREAK_GLASS_OPEN, message, glass.digest, left)
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Take out what the operation let in; nothing is asked of the API server when the list has nothing of it."""
+        """Take out what the operation let in, and what else is over; nothing is asked of the API server for nothing."""
         spec = self._lists.read(namespace)
-        if spec is None or all(glass.operation != name for glass in spec.break_glass):
+        if spec is None or all(
+            glass.operation != name and self._in_force(namespace, glass) for glass in spec.break_glass
+        ):
             return
-        await self._lists.publish_break_glass(namespace, namespace_uid=self._uid(namespace), operation=name, entry=None)
+        await self._lists.publish_break_glass(
+            namespace,
+            namespace_uid=self._uid(namespace),
+            operation=name,
+            entry=None,
+            in_force=lambda other: self._in_force(namespace, other),
+        )
+
+    def _in_force(self, namespace: str, glass: BrokenGlass) -> bool:
+        """Whether the very BreakGlass that let the digest in is there, and its time is not over."""
+        raw = self._store.get(kinds.JIL_OPERATION, namespace, glass.operation)
+        if raw is None or raw["metadata"].get("deletionTimestamp") or self._clock.now() >= glass.until:
+            return False
+        # Entries of an operator that wrote no UID get theirs with the next look at the operation.
+        same = glass.operation_uid in (None, raw["metadata"].get("uid"))
+        return same and raw["spec"].get("type") == OperationType.BREAK_GLASS
 
     def _has_policy(self, namespace: str) -> bool:
         """Whether the network of the namespace asks for signatures."""

@@ -16,12 +16,12 @@ from jil.api import kinds
 from jil.api.allowlist import AllowedImage, AllowListSpec, JILImageAllowList
 from jil.api.conditions import ConditionType, Reason
 from jil.api.kinds import Kind
-from jil.api.operation import OperationStatus, OperationType
+from jil.api.operation import JILOperation, OperationPhase, OperationStatus, OperationType
 from jil.cluster.allowlist import AllowLists, ReleasePart, allowed
 from jil.cluster.claim import Claims, ClaimUnreadableError, claim_name
 from jil.cluster.status import StatusWriter
 from jil.controller.deps import Deps
-from jil.controller.operation import OperationReconciler
+from jil.controller.operation import OperationReconciler, Step
 from jil.controller.operation_break_glass import BreakGlassHandler
 from jil.engine.outcome import Result
 from jil.engine.queue import Key
@@ -30,6 +30,7 @@ from tests.cluster.api.case import BASES, TRUST, changed
 from tests.unit.cluster.memory_api import SYSTEM, Crash, FakeClock, MemoryApi
 
 SPACE = "jil-ch-finma"
+FENCING = {"node": "ch-zug-01", "podUID": "00000000-0000-4000-8000-000000000001"}
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 
 
@@ -51,6 +52,19 @@ class Api(MemoryApi):
 
     def all(self, kind: Kind) -> list[dict[str, Any]]:
         return [copy.deepcopy(one) for (plural, *_), one in self._objects.items() if plural == kind.plural]
+
+
+class Waits:
+    """Another type of operation, for which it is always too early."""
+
+    async def hindrance(self, operation: JILOperation) -> Step | None:
+        return Step(OperationPhase.PENDING, Reason.PROGRESSING, "too early", operation.name)
+
+    async def run(self, operation: JILOperation) -> Step:
+        raise AssertionError("it was never taken up")
+
+    async def gone(self, namespace: str, name: str) -> None:
+        """Nothing of it is ever in force."""
 
 
 class Rig:
@@ -88,7 +102,8 @@ class Rig:
         deps = SimpleNamespace(
             store=self.store, clock=self.clock, events=self.told, statuses=StatusWriter(self, clock=self.clock)
         )
-        self.reconcile = OperationReconciler(cast(Deps, deps), claims, {OperationType.BREAK_GLASS: self.glass})
+        handlers = {OperationType.CONFIRM_FENCING: Waits(), OperationType.BREAK_GLASS: self.glass}
+        self.reconcile = OperationReconciler(cast(Deps, deps), claims, handlers)
 
     def put(self, kind: Kind, obj: dict[str, Any]) -> None:
         obj = copy.deepcopy(obj)
@@ -398,3 +413,49 @@ async def test_a_spec_that_this_operator_cannot_read_lets_nothing_in(rig: Rig) -
     await rig.reconcile(key)
     assert not rig.open
     assert rig.says() == ("Refused", "False", "SpecUnreadable")
+
+
+async def test_i6_another_operation_of_the_same_name_does_not_keep_the_glass_of_its_forerunner(rig: Rig) -> None:
+    key = rig.apply()
+    await rig.reconcile(key)
+    rig.delete()
+    # One event for both, as the queue has it: nobody looked in between.
+    rig.apply(requestId="INC-2", type="ConfirmFencing", breakGlass=None, confirmFencing=FENCING)
+    await rig.reconcile(key)
+    assert rig.says() == ("Pending", "False", "Progressing")
+    assert not rig.open
+    rig.delete()
+    await rig.reconcile(rig.apply(requestId="INC-3"))
+    assert rig.open
+    (entry,) = rig.list.break_glass
+    assert entry.operation_uid == "op-3"
+
+
+@pytest.mark.parametrize("how", ["its time is over", "made anew", "of another type", "deleted"])
+async def test_i6_entries_that_nothing_stands_behind_are_swept_with_every_look_at_an_operation(
+    rig: Rig, how: str
+) -> None:
+    await rig.reconcile(rig.apply(hours=1))
+    if how != "its time is over":
+        rig.delete()
+    if how == "made anew":
+        rig.apply()
+    elif how == "of another type":
+        rig.apply(type="ConfirmFencing", breakGlass=None, confirmFencing=FENCING)
+    rig.clock.advance(3601 if how == "its time is over" else 0)
+    other = rig.apply("inc-2", requestId="INC-2", hours=9)
+    await rig.reconcile(other)
+    assert [glass.operation for glass in rig.list.break_glass] == ["inc-2"]
+
+
+async def test_i6_a_list_that_cannot_be_written_or_read_keeps_no_operator_from_leading(rig: Rig) -> None:
+    await rig.reconcile(rig.apply())
+    rig.delete()
+    for name, spec in (("a-terminating", None), ("b-unreadable", {"network": 7})):
+        live = rig.api.live(kinds.JIL_IMAGE_ALLOW_LIST, SPACE, "")
+        metadata = {**live["metadata"], "name": name, "uid": name}
+        rig.put(kinds.JIL_IMAGE_ALLOW_LIST, {**live, "metadata": metadata, "spec": spec or live["spec"]})
+        if spec is None:
+            await rig.api.create(kinds.JIL_IMAGE_ALLOW_LIST, {**live, "metadata": metadata})
+    await rig.glass.lead()
+    assert not rig.open
