@@ -56,7 +56,7 @@ class BrokenGlass(SpecModel):
     operation_uid: Uid | None = Field(
         default=None,
         alias="operationUID",
-        description="UID of that JILOperation: another one of the same name lets nothing in by this.",,
+        description="UID of that JILOperation: another one of the same name lets nothing in by this.",
     )
     digest: ImageDigest = Field(description="Digest that it lets in, sha256: and 64 hex digits.")
     requested_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(
