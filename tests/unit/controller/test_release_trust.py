@@ -390,3 +390,10 @@ def test_i6_a_revocation_reaches_a_namespace_whose_jurisdiction_was_deleted(worl
     assert Key("JILRelease", None, "r1") in set(routes[kinds.JIL_NETWORK](change))
     world.put(kinds.JIL_NETWORK, revoked)
     assert world.publish().digests == {}
+
+
+def test_i6_a_list_that_cannot_be_read_does_not_say_that_a_release_was_admitted_before(world: World) -> None:
+    release = world.release("r1", world.image("a"))
+    assert world.trust.admitted_before(SPACE, release, validator=True), "there is no list yet"
+    world.put(kinds.JIL_IMAGE_ALLOW_LIST, {"metadata": {"name": SPACE}, "spec": {"network": 7}})
+    assert not world.trust.admitted_before(SPACE, release, validator=True)
