@@ -140,6 +140,13 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
             f"claim {name} is not the recorded one (UID {uid}, recorded {recorded.pvc_uid}): somebody made it anew. It is"
             " not used until its content is confirmed to be this node's (JILOperation AdoptVolume with this claimUID)",
         )
+    holder = _holder(deps, uid, ctx.node.node_id) if recorded is None else None
+    if holder is not None:
+        return _Lost(
+            Reason.NAME_TAKEN,
+            f"claim {name} (UID {uid}) holds the {component.value} of node {holder}, whose JILNode had this name before, and"
+            f" is kept for it: apply {ctx.node.node_id} under another name, or {holder} again under this one",
+        )
     shrunk = None
     asked = live["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(intent["spec"]["resources"]["requests"]["storage"]) < parse_quantity(asked):
@@ -156,6 +163,15 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
     except (Forbidden, Invalid) as error:
         # A StorageClass that cannot grow, for one: the volume that is there serves on.
         return {**live, "refused": error.message}
+
+
+def _holder(deps: Deps, uid: str, node_id: str) -> str | None:
+    """The other node whose record names the claim: volumes are kept for it after its JILNode is gone."""
+    for raw in deps.store.list(kinds.JIL_NODE_RECORD, deps.system_namespace):
+        other = str(raw["spec"]["nodeId"])
+        if other != node_id and any(volume["pvcUID"] == uid for volume in raw["spec"].get("volumes") or ()):
+            return other
+    return None
 
 
 async def _retain(deps: Deps, name: str) -> Manifest | None:
