@@ -17,7 +17,7 @@ from typing import Any
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.connection import Connection, Fence
-from jil.cluster.errors import Gone, GrantRequired
+from jil.cluster.errors import Gone, GrantRequired, NotFound, ServerUnavailable
 from jil.cluster.grant import Grant
 from jil.cluster.review import GUARDED, Reviewed
 from jil.plan.acts import Act
@@ -57,8 +57,19 @@ class KubeClient:
 
     # -- reads -------------------------------------------------------------------------------------------------------
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Manifest:
-        """The live object. Raises NotFound."""
-        return await self._connection.read(kind.path(namespace=namespace, name=name))
+        """The live object. Raises NotFound, which is proof that it is not there.
+
+        A 404 that does not name it is none: so answer an API server that does not serve the kind (its CRD is missing, or
+        being installed) and a proxy that has lost its way. Raises ServerUnavailable then.
+        """
+        path = kind.path(namespace=namespace, name=name)
+        try:
+            return await self._connection.read(path)
+        except NotFound as error:
+            if error.name == name:
+                raise
+            message = f"{error.message or 'no message'}: no proof that {kind.kind} {name} is gone; is its kind served?"
+            raise ServerUnavailable("GET", path, status=error.status, reason=error.reason, message=message) from error
 
     async def list(
         self,

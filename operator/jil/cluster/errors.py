@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 
 
 class ApiError(Exception):
-    """An answer of the API server that is not success, or no answer at all (``status`` 0)."""
+    """An answer of the API server that is not success, or no answer at all (``status`` 0).
+
+    ``name``: the object that the answer is about, as its ``details.name`` says; "" when it says none.
+    """
 
     remedy: ClassVar[str] = "see the API server's log for the request"
 
@@ -26,6 +29,7 @@ class ApiError(Exception):
         message: str = "",
         causes: tuple[str, ...] = (),
         retry_after: float | None = None,
+        name: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -34,12 +38,13 @@ class ApiError(Exception):
         self.message = message
         self.causes = causes
         self.retry_after = retry_after
+        self.name = name
         code = f"{status} {reason}".strip() if status else reason
         super().__init__(f"{method} {path}: {code}: {message or 'no message'} [{self.remedy}]")
 
 
 class NotFound(ApiError):
-    """404: the object, its namespace or its type does not exist."""
+    """404: the object, its namespace or its type does not exist; of a GET by name: the object."""
 
     remedy = "the object is gone, or its CRD is not installed: look again before acting on it"
 
@@ -171,4 +176,7 @@ def from_status(method: str, path: str, code: int, status: Mapping[str, Any], re
         type_ = NotInSchema
     else:
         type_ = _BY_REASON.get(reason) or _BY_CODE.get(code) or (ServerUnavailable if code >= 500 else ApiError)
-    return type_(method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after)
+    name = str(details.get("name") or "")
+    return type_(
+        method, path, status=code, reason=reason, message=message, causes=causes, retry_after=retry_after, name=name
+    )

@@ -342,13 +342,39 @@ async def test_a_list_whose_continue_token_expired_begins_again_in_one_piece() -
     assert ["limit" in request["query"] for request in server.requests] == [True, True, False]
 
 
+async def _plain_404(_: web.Request) -> web.Response:
+    return web.Response(status=404, text="404 page not found")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        # What an API server answers whose CRD is missing or not served (yet), and what a proxy in between answers.
+        status(404, "NotFound", message="the server could not find the requested resource", details={}),
+        status(404, "NotFound", details={"name": "another", "kind": "jilnodes"}),
+        status(404, "NotFound"),
+        _plain_404,
+    ],
+)
+async def test_i2_a_404_that_does_not_name_the_object_is_no_proof_that_it_is_gone(reply: Handler) -> None:
+    server = Server()
+    server.reply = reply
+    async with serving(server) as connection:
+        with pytest.raises(ServerUnavailable, match="no proof that JILNode ch-1 is gone") as raised:
+            await KubeClient(connection, fence=closed).get(kinds.JIL_NODE, "ch-1", "jil-ch-finma")
+        assert raised.value.status == 404
+        server.reply = status(404, "NotFound", details={"name": "ch-1", "group": "jil.io", "kind": "jilnodes"})
+        with pytest.raises(NotFound):
+            await KubeClient(connection, fence=closed).get(kinds.JIL_NODE, "ch-1", "jil-ch-finma")
+
+
 async def test_every_request_is_counted_with_its_answer() -> None:
     server, seen = Server(), []
     async with serving(server) as connection:
         connection._observe = lambda method, code, seconds: seen.append((method, code, seconds >= 0))
         client = KubeClient(connection, fence=lambda: None)
         await client.get(kinds.CONFIG_MAP, "x", "y")
-        server.reply = status(404, "NotFound")
+        server.reply = status(404, "NotFound", details={"name": "x", "kind": "configmaps"})
         with pytest.raises(NotFound):
             await client.get(kinds.CONFIG_MAP, "x", "y")
     assert seen == [("GET", 200, True), ("GET", 404, True)]
