@@ -322,9 +322,13 @@ class NodeReconciler:
             self._deps.events.warning(raw, reason, note, action="Apply")
 
     async def _delete_unresolved(self, node: JILNode, raw: Manifest) -> Result:
-        """A deletion goes on without release or jurisdiction: what is there is stopped in order, under grants."""
+        """A deletion goes on without release or jurisdiction: what is there is stopped in order, under grants. A validator
+        that may not go yet is let start again when its pod is evicted meanwhile; the record of another node lets start
+        nobody here."""
         workloads = node_facts.workloads(self._deps, node.metadata.namespace or "", node.name, [])
         record = await self._deps.records.read(node.spec.node_id)
+        if record is not None and record.spec.owner.uid == node.metadata.uid:
+            record, _ = await self._permit(node, record)
         network = node_facts.network_of(self._deps, record)
         return await self._take_down(node, ActSubject.of(raw, node, network, record), workloads)
 

@@ -12,7 +12,8 @@ from jil.api.kinds import Kind
 from jil.api.node import JILNode
 from jil.controller.app import expected_node_id
 from jil.controller.deps import Deps
-from jil.controller.node import NodeReconciler
+from jil.controller.node import FINALIZER, NodeReconciler
+from jil.controller.permits import PermitFor
 from jil.controller.release_trust import ReleaseTrust
 from jil.engine.queue import Key
 from jil.engine.store import Store
@@ -81,6 +82,16 @@ class Rig:
     async def validator_host(self, record: Any) -> None:
         return None
 
+    async def ensure(self, ctx: PermitFor, record: Any, *, only_on: str | None) -> tuple[Any, None]:
+        self.done.append(("permit", (ctx.namespace, ctx.name)))
+        return record, None
+
+    async def perform(self, subject: Any, plan: Any) -> str:
+        return "no validator can be spared now"
+
+    async def blocked(self, raw: Any, denial: str) -> None:
+        self.done.append(("blocked", denial))
+
     async def settle(self, subject: Any, goal: Goal) -> None:
         self.done.append(("settle", goal))
 
@@ -127,6 +138,20 @@ async def test_i2_a_node_with_a_fault_in_its_spec_is_drained_and_gives_its_grant
     rig.done.clear()
     await rig.nodes._guard(JILNode.parse(raw), raw)
     assert rig.done == [], "the record of another node is not this one's to act on"
+
+
+@pytest.mark.parametrize(("owner", "replicas", "let"), [("own", 1, True), ("another", 1, False), ("own", 0, False)])
+async def test_i2_a_validator_that_may_not_go_yet_is_let_start_again_while_its_deletion_waits(
+    owner: str, replicas: int, let: bool
+) -> None:
+    """Evicted meanwhile, it would wait for a permit for ever, and with it everybody whose stop waits for its return."""
+    rig = Rig()
+    rig.declare(metadata__deletionTimestamp="2026-01-01T00:00:00Z", metadata__finalizers=[FINALIZER])
+    rig.put(kinds.STATEFUL_SET, f"{NAME}-validator", spec={"replicas": replicas})
+    rig.record = SimpleNamespace(spec=SimpleNamespace(owner=SimpleNamespace(uid=owner), network="jil-devnet"))
+    await rig.nodes(KEY)
+    permit = [("permit", (SPACE, NAME))] if let else []
+    assert rig.done == [*permit, ("blocked", "no validator can be spared now")]
 
 
 def test_who_answers_is_not_asked_of_a_jilnode_that_does_not_say() -> None:
