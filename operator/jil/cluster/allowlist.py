@@ -92,11 +92,22 @@ class AllowLists:
         self._client = client
         self._seen = seen
         self._remember = remember
+        self._parsed: dict[str, tuple[str, AllowListSpec]] = {}
 
     def read(self, namespace: str) -> AllowListSpec | None:
-        """The list as the watch last saw it. Raises InvalidObject when this operator cannot read it."""
+        """The list as the watch last saw it. Raises InvalidObject when this operator cannot read it.
+
+        It is the same object as long as the list is: a list holds a thousand verdicts, and each image is looked up.
+        """
         stored = self._seen(namespace)
-        return JILImageAllowList.parse(stored).spec if stored is not None else None
+        if stored is None:
+            self._parsed.pop(namespace, None)
+            return None
+        version = str(stored["metadata"]["resourceVersion"])
+        known = self._parsed.get(namespace)
+        if known is None or known[0] != version:
+            known = self._parsed[namespace] = (version, JILImageAllowList.parse(stored).spec)
+        return known[1]
 
     async def publish_releases(self, namespace: str, *, namespace_uid: str, part: ReleasePart) -> AllowListSpec:
         """Make ``part`` the releases' part of the namespace's list; a list that is not there is made.
@@ -142,8 +153,8 @@ class AllowLists:
     ) -> AllowListSpec | None:
         seen = self._seen(namespace)
         if seen is not None and _owner(seen) == namespace_uid:
-            spec = JILImageAllowList.parse(seen).spec
-            if change(spec) == spec:
+            spec = self.read(namespace)
+            if spec is not None and change(spec) == spec:
                 return spec
         for _ in range(_ATTEMPTS):
             try:

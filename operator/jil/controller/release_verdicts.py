@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from jil.api.allowlist import CachedVerdict, VerdictWord
+from jil.api.allowlist import AllowListSpec, CachedVerdict, VerdictWord
 from jil.api.network import JILNetwork
 from jil.api.objects import InvalidObject
 from jil.api.release import JILRelease
@@ -94,6 +94,7 @@ class Known:
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _Name = tuple[str, str, str]  # network, release, image
+_Entry = tuple[str, str, str]  # release, image, policy hash
 
 
 def terms_of(network: JILNetwork) -> Terms | None:
@@ -124,6 +125,7 @@ class Verdicts:
         self._jitter = jitter
         self._known: dict[_Name, Known] = {}
         self._releases: dict[tuple[str, str, int, str], Verified | Refused] = {}
+        self._indexes: dict[str, tuple[AllowListSpec, Mapping[_Entry, CachedVerdict]]] = {}
         self._bugs: defaultdict[str, list[Exception]] = defaultdict(list)
         self._gate = asyncio.Semaphore(AT_ONCE)
 
@@ -266,12 +268,21 @@ class Verdicts:
                 spec = self._lists.read(namespace)
             except InvalidObject:
                 continue
-            for entry in spec.verdicts if spec is not None and spec.network == terms.network else ():
-                if (entry.release, entry.image) == (release, image):
-                    known = _from_stored(entry)
-                    if known is not None and _by(known, terms):
-                        return known
+            if spec is None or spec.network != terms.network:
+                continue
+            entry = self._index(namespace, spec).get((release, image, terms.policy_hash))
+            known = _from_stored(entry) if entry is not None else None
+            if known is not None and _by(known, terms):
+                return known
         return None
+
+    def _index(self, namespace: str, spec: AllowListSpec) -> Mapping[_Entry, CachedVerdict]:
+        """The list's verdicts by name, made once per list: a release has hundreds of images, a network many lists."""
+        made = self._indexes.get(namespace)
+        if made is None or made[0] is not spec:
+            index = {(entry.release, entry.image, entry.policy_hash): entry for entry in spec.verdicts}
+            made = self._indexes[namespace] = (spec, index)
+        return made[1]
 
 
 def _by(known: Known, terms: Terms) -> bool:

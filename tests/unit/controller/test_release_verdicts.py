@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from jil.api import kinds
+from jil.api.allowlist import JILImageAllowList
 from jil.api.release import JILRelease
+from jil.controller.release_trust import namespaces_of
 from jil.controller.release_verdicts import BACK_OFF
 from jil.observe.registry import Reference
 from jil.trust.verdict import RefusalReason, Refused, Unknown, Verified
 from tests.unit.controller.test_release import Rig
-from tests.unit.controller.test_release_trust import SPACE, World, network
+from tests.unit.controller.test_release_trust import NETWORK, SPACE, World, network
 
 DIGEST = "@sha256:" + "0" * 64
 
@@ -85,3 +90,48 @@ async def test_a_pass_with_such_a_fault_writes_lists_and_status_and_then_fails()
     assert rig.live(SPACE).digests == {}
     assert rig.ready == "TrustUnknown"
     assert (await rig.reconcile()).requeue_after, "and then waits for its back-off"
+
+
+def test_lists_are_parsed_once_per_version_and_not_once_per_image(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = world.image("a")
+    world.ask(world.release("r1", image))
+    world.publish()
+    spaces = [SPACE, "jil-b", "jil-c"]
+    stored = world.store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, SPACE)
+    assert stored is not None
+    for name in spaces[1:]:
+        labels = {"jil.io/network": NETWORK}
+        world.put(kinds.NAMESPACE, {"metadata": {"name": name, "labels": labels}})
+        jurisdiction = world.store.get(kinds.JIL_JURISDICTION, SPACE, "main") or {}
+        world.put(kinds.JIL_JURISDICTION, jurisdiction | {"metadata": {"name": "main", "namespace": name}})
+        world.put(kinds.JIL_IMAGE_ALLOW_LIST, stored | {"metadata": {"name": name}})
+    assert set(namespaces_of(world.store, NETWORK)) == set(spaces)
+    world.restart()
+    parse, parsed = JILImageAllowList.parse, Counter[str]()
+
+    def counted(obj: dict[str, Any]) -> JILImageAllowList:
+        parsed[obj["metadata"]["name"]] += 1
+        return parse(obj)
+
+    monkeypatch.setattr(JILImageAllowList, "parse", counted)
+    terms = world.terms
+
+    def look() -> int:
+        found = [world.verdicts.image(terms, "r1", f"registry.example.com/jil/{n}{DIGEST}") for n in range(200)]
+        assert found == [None] * 200
+        return sum(parsed.values())
+
+    assert look() <= len(spaces)
+    assert look() <= len(spaces)
+    before = Counter(parsed)
+    world.put(kinds.JIL_IMAGE_ALLOW_LIST, stored | {"metadata": {"name": "jil-c"}})
+    look()
+    assert parsed - before == {"jil-c": 1}, "another version is read again"
+    known = world.verdicts.image(terms, "r1", image)
+    assert known is not None
+    assert isinstance(known.verdict, Verified)
+    assert world.registry.asked == {image: 1}
+    world.put(kinds.JIL_NETWORK, network(revokedAt="2026-01-01T00:00:00Z"))
+    assert world.verdicts.image(world.terms, "r1", image) is None, "by another policy nothing is known"
