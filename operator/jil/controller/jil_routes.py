@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from jil.api import kinds, labels
+from jil.api.conditions import ConditionType
 from jil.api.kinds import Kind
 from jil.controller.release_trust import namespaces_of
 from jil.engine.queue import Key
@@ -118,6 +119,9 @@ class JilRoutes:
             yield Key(kinds.JIL_RELEASE.kind, None, str(name))
 
     def _release(self, change: Change) -> Iterable[Key]:
+        """Whoever wants the release hears of another content and of other verdicts, not of every try to get one."""
+        if change.only_status and _verdicts(change.old) == _verdicts(change.new):
+            return
         name = change.object["metadata"]["name"]
         for jurisdiction in self._store.list(kinds.JIL_JURISDICTION):
             if jurisdiction["spec"].get("release") == name:
@@ -187,3 +191,14 @@ class JilRoutes:
             if key not in seen:
                 seen.add(key)
                 yield key
+
+
+def _verdicts(release: Manifest | None) -> object:
+    """What the status of a JILRelease says about trust, without words and times."""
+    status = (release or {}).get("status") or {}
+    trust = [c for c in status.get("conditions") or () if c.get("type") == ConditionType.IMAGE_TRUST]
+    rows = [
+        (row.get("network"), row.get("name"), row.get("verdict"), row.get("reason"))
+        for row in status.get("images") or ()
+    ]
+    return [(condition.get("status"), condition.get("reason")) for condition in trust], rows

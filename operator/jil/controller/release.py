@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 SOONEST, LATEST = 1.0, 600.0
 """Bounds of the time until the next look, in seconds."""
+TOGETHER = timedelta(seconds=30)
+"""Tries that are due this soon after another one, and no later than twice its pause, are made with it."""
 WHOLE = "release"
 """How the release's own signature is called among the images."""
 
@@ -65,28 +67,27 @@ class ReleaseReconciler:
         answers = await self._ask(terms, release)
         rows: list[ImageVerdict] = []
         standings: dict[str, Standing] = {}
-        soonest: list[datetime] = []
+        tries: list[datetime] = []
+        ends: list[datetime] = []
         for network in networks:
             judged = terms.get(network.name)
             if judged is not None:
                 found = answers[network.name]
                 rows += self._rows(judged, release, found)
-                soonest += [known.due_at() for known in found.values()]
+                for known in found.values():
+                    (ends if isinstance(known.verdict, Verified) else tries).append(known.due_at())
                 if len(found) < len(set(release.spec.all_images.values())):
-                    soonest.append(self._deps.clock.now())
+                    ends.append(self._deps.clock.now())
                 whole = self._verdicts.release(judged, release)
                 if isinstance(whole, Verified) and whole.valid_until:
-                    soonest.append(whole.valid_until)
+                    ends.append(whole.valid_until)
             standings[network.name] = self._trust.standing(network, release)
         wrong = [*self._verdicts.bugs(release.name), *await self._publish(networks)]
         live = self._deps.store.get(kinds.JIL_RELEASE, None, key.name) or raw
         self._tell(live, release, standings)
         await self._write(live, [true(ConditionType.SPEC_VALID, Reason.VALID), _overall(release, standings)], rows)
         _raise_first(wrong)
-        if not soonest:
-            return Result()
-        pause = (min(soonest) - self._deps.clock.now()).total_seconds()
-        return Result(requeue_after=min(LATEST, max(SOONEST, pause)))
+        return Result(_pause(self._deps.clock.now(), ends, tries))
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _networks(self, release: str) -> list[JILNetwork]:
@@ -233,6 +234,16 @@ class ReleaseReconciler:
             await self._deps.statuses.write(kinds.JIL_RELEASE, raw, status)
         except NotFound:
             return  # deleted meanwhile
+
+
+def _pause(now: datetime, ends: Sequence[datetime], tries: Sequence[datetime]) -> float | None:
+    """Seconds until the next look: exactly when a verdict ends; tries that are near each other are one look."""
+    looks = list(ends)
+    if tries:
+        first = min(tries)
+        together = min(TOGETHER, max(first - now, timedelta()))
+        looks.append(max(moment for moment in tries if moment <= first + together))
+    return min(LATEST, max(SOONEST, (min(looks) - now).total_seconds())) if looks else None
 
 
 def _raise_first(wrong: Sequence[Exception]) -> None:

@@ -233,10 +233,8 @@ def _open_message(open_: Mapping[str, Known | None], total: int) -> str:
     if known is None or isinstance(known.verdict, Verified):
         return f"{len(open_)} of {total} images are being checked, among them {image}"
     said = known.verdict.message
-    again = f"; next try at {known.next_try:%H:%M:%S} UTC" if known.next_try else ""
-    return (
-        f"{len(open_)} of {total} images cannot be checked: {said}{again}. What runs keeps running, nothing new starts"
-    )
+    # No times here: a condition or an Event that is another one with every try would be written with every try.
+    return f"{len(open_)} of {total} images cannot be checked: {said}. What runs keeps running, nothing new starts"
 
 
 def _add(digests: dict[str, AllowedImage], images: Iterable[str], release: str, kept_since: datetime | None) -> None:

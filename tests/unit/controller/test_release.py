@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,12 +16,14 @@ from jil.cluster.allowlist import AllowLists, ReleasePart
 from jil.cluster.errors import Conflict, Invalid
 from jil.cluster.status import StatusWriter
 from jil.controller.deps import Deps
-from jil.controller.release import ReleaseReconciler
+from jil.controller.jil_routes import JilRoutes
+from jil.controller.release import LATEST, SOONEST, ReleaseReconciler, _pause
 from jil.engine.outcome import DependencyDown, Result
 from jil.engine.queue import Key
+from jil.engine.store import Change
 from jil.observe.registry import RegistryUnknown
 from jil.trust.evidence import Evidence
-from tests.unit.cluster.memory_api import MemoryApi
+from tests.unit.cluster.memory_api import FakeClock, MemoryApi
 from tests.unit.controller.test_operation import Told
 from tests.unit.controller.test_release_trust import NETWORK, SPACE, World
 from tests.unit.controller.test_release_trust import network as a_network
@@ -184,3 +187,56 @@ async def test_networks_are_asked_for_side_by_side_so_that_a_look_ends_in_time(r
     rig.registry.evidence = look  # type: ignore[method-assign]
     await rig.reconcile()
     assert set(rig.live(SPACE).digests) == set(rig.live("of-the-other").digests) != set()
+
+
+async def test_while_a_registry_is_away_nothing_is_written_that_only_a_clock_changed(rig: Rig) -> None:
+    rig.release("r1", rig.image("a"))
+    rig.registry.trouble = RegistryUnknown("registry.example.com does not answer")
+    said = set()
+    for _ in range(6):
+        result = await rig.reconcile()
+        status = (rig.store.get(kinds.JIL_RELEASE, None, "r1") or {})["status"]
+        said.add(str(status["conditions"]))
+        rig.clock.forward(result.requeue_after or 0)
+    assert len(said) == 1
+    assert len(set(rig.told.events)) == 1
+
+
+async def test_nodes_hear_of_verdicts_and_not_of_every_try(rig: Rig) -> None:
+    rig.release("r1", rig.image("a"))
+    rig.put(kinds.JIL_NODE, {"metadata": {"name": "n1", "namespace": SPACE}, "spec": {}})
+    route = JilRoutes(rig.store, system_namespace="jil-system").table()[kinds.JIL_RELEASE]
+    rig.registry.trouble = RegistryUnknown("registry.example.com does not answer")
+    heard = []
+    for number in range(4):
+        before = rig.store.get(kinds.JIL_RELEASE, None, "r1")
+        if number == 3:
+            rig.registry.trouble = None
+        result = await rig.reconcile()
+        after = rig.store.get(kinds.JIL_RELEASE, None, "r1")
+        keys = set(route(Change(kinds.JIL_RELEASE, before, after)))
+        heard.append(Key("JILNode", SPACE, "n1") in keys)
+        rig.clock.forward(result.requeue_after or 0)
+    assert heard == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("ends", "tries", "pause"),
+    [
+        ([], [], None),
+        ([], [5, 6, 30], 6),
+        ([], [40, 60, 70, 71, 300], 70),
+        ([50], [40, 60], 50),
+        ([9999], [], LATEST),
+        ([], [-5, -3, 2], SOONEST),
+    ],
+)
+def test_tries_that_are_near_each_other_are_one_look(
+    ends: list[float], tries: list[float], pause: float | None
+) -> None:
+    now = FakeClock().now()
+
+    def moments(seconds: list[float]) -> list[datetime]:
+        return [now + timedelta(seconds=one) for one in seconds]
+
+    assert _pause(now, moments(ends), moments(tries)) == pause
