@@ -116,26 +116,30 @@ class Orphans:
 
     def _subject(self, namespace: str, name: str, children: list[Manifest]) -> ActSubject:
         """The node as far as it is still known: by its record, else by the labels of its children."""
-        record = self._record(namespace, name)
+        record = self._record(namespace, name, children)
         named = next((c["metadata"]["labels"][labels.NETWORK] for c in children if _network(c)), None)
         network = node_facts.network_of(self._deps, record) or self._network(named)
         told = next(iter(self._deps.store.list(kinds.JIL_JURISDICTION, namespace)), None)
         raw = told or self._deps.store.get(kinds.NAMESPACE, None, namespace) or {}
         return ActSubject(raw, namespace, name, record.spec.network if record else named, network, record)
 
-    def _record(self, namespace: str, name: str) -> JILNodeRecord | None:
-        """The record whose owner it was; or, if another JILNode of the namespace has taken it over, the one that let
-        this validator's pod start: its key is in there."""
+    def _record(self, namespace: str, name: str, children: list[Manifest]) -> JILNodeRecord | None:
+        """The record that let this validator's pod start: its key is in there, whoever has taken it over since. Else the
+        one of the JILNode that the children were made for, by its UID: two JILNodes may have had the name, one after the
+        other. None when that is not exactly one: of a key that is guessed the gate would answer for another validator.
+        """
         pod = self._deps.store.get(kinds.POD, namespace, labels.pod_name(name, labels.Component.VALIDATOR))
-        uid = pod["metadata"]["uid"] if pod else None
-        found = None
-        for raw in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace):
-            record = JILNodeRecord.parse(raw)
-            if (record.spec.owner.namespace, record.spec.owner.name) == (namespace, name):
-                return record
-            if uid is not None and record.spec.permit is not None and record.spec.permit.pod_uid == uid:
-                found = record
-        return found
+        started = pod["metadata"]["uid"] if pod else None
+        made_for = {(child["metadata"].get("labels") or {}).get(labels.NODE_UID) for child in children} - {None}
+        records = [
+            JILNodeRecord.parse(raw)
+            for raw in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace)
+        ]
+        found = [r for r in records if r.spec.permit is not None and r.spec.permit.pod_uid == started]
+        if not found:
+            owners = [(r, r.spec.owner) for r in records]
+            found = [r for r, o in owners if (o.namespace, o.name) == (namespace, name) and o.uid in made_for]
+        return found[0] if len(found) == 1 else None
 
     def _network(self, name: str | None) -> JILNetwork | None:
         raw = self._deps.store.get(kinds.JIL_NETWORK, None, name) if name else None

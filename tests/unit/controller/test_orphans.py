@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.errors import NotFound
@@ -19,6 +21,7 @@ from jil.controller.release_trust import ReleaseTrust
 from jil.engine.queue import Key
 from jil.engine.store import Store
 from jil.plan.lifecycle import LifecyclePlan
+from tests.cluster.api.case import BASES
 from tests.unit.cluster.memory_api import FakeClock
 
 SPACE, NAME, GRACE = "jil-ch-finma", "ch-zug-01", 60.0
@@ -120,3 +123,56 @@ async def test_what_the_store_takes_for_old_news_is_not_asked_for_in_a_circle() 
         assert result.requeue_after is not None
         assert result.requeue_after >= orphans.WAIT_SECONDS
     assert rig.steps == 0
+
+
+def _record(node_id: str, uid: str, *, permit: str | None = None, owner: str = NAME) -> dict[str, Any]:
+    spec = {
+        **BASES["JILNodeRecord"]["spec"],
+        "nodeId": node_id,
+        "network": f"network-of-{node_id.lower()}",
+        "owner": {"namespace": SPACE, "name": owner, "uid": uid},
+    }
+    if permit is not None:
+        pod = labels.pod_name(NAME, labels.Component.VALIDATOR)
+        spec["permit"] = {"podUID": permit, "podName": pod, "mode": "require", "issuedAt": "2027-01-15T08:00:00Z"}
+    meta = {"name": node_id.lower(), "namespace": "jil-system", "uid": f"r-{node_id}", "resourceVersion": "5"}
+    return {"metadata": meta, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("records", "pod", "uids", "expected"),
+    [
+        # Two records bear the name; the one whose JILNode the children were made for is meant, wherever it stands.
+        ([_record("CH-AAA-01", "old"), _record("CH-BBB-01", "new")], None, ["new"], "CH-BBB-01"),
+        ([_record("CH-AAA-01", "new"), _record("CH-BBB-01", "old")], None, ["new"], "CH-AAA-01"),
+        # The pod that runs was let start by a record: its key is in that one, whoever has taken it over since.
+        (
+            [_record("CH-AAA-01", "new"), _record("CH-BBB-01", "x", permit="p1", owner="other")],
+            "p1",
+            ["new"],
+            "CH-BBB-01",
+        ),
+        # A guess would be the address of another key, or that there is none.
+        ([_record("CH-AAA-01", "a"), _record("CH-BBB-01", "b")], None, ["a", "b"], None),
+        ([_record("CH-AAA-01", "old")], None, ["new"], None),
+        ([_record("CH-AAA-01", "old")], None, [], None),
+        ([_record("CH-AAA-01", "a", permit="p1"), _record("CH-BBB-01", "a", permit="p1")], "p1", ["a"], None),
+    ],
+)
+def test_i2_the_record_is_the_one_that_let_the_pod_start_or_that_its_children_were_made_for(
+    records: list[dict[str, Any]], pod: str | None, uids: list[str], expected: str | None
+) -> None:
+    rig = _Rig()
+    for one in records:
+        rig.store.put(kinds.JIL_NODE_RECORD, one)
+    marks = {labels.NODE: NAME, labels.APP_NAME: "validator"}
+    if pod is not None:
+        name = labels.pod_name(NAME, labels.Component.VALIDATOR)
+        meta = {"name": name, "namespace": SPACE, "uid": pod, "resourceVersion": "3", "labels": marks}
+        rig.store.put(kinds.POD, {"metadata": meta})
+    children = [{"metadata": {"name": f"c-{uid}", "labels": {**marks, labels.NODE_UID: uid}}} for uid in uids]
+    children.append({"metadata": {"name": "pod", "labels": marks}})
+    subject = rig.orphans._subject(SPACE, NAME, children)
+    assert (subject.record.spec.node_id if subject.record else None) == expected
+    if expected is None:
+        assert subject.address is None, "not known, which is not: there never was a key"
