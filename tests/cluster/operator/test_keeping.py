@@ -143,8 +143,9 @@ def _restart_operator(world: World) -> None:
 
 def test_i4_a_lost_claim_is_lost_and_no_empty_volume_takes_its_place(world: World, running: Home) -> None:
     path = f"{CORE}/{running.namespace}/persistentvolumeclaims/{running.name}-cache"
-    world.api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE)
+    # In this order: of a claim that is not being deleted, the controller that protects it adds its finalizer again.
     world.api.delete(path)
+    world.api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE)
     world.until(
         lambda: world.condition(running.namespace, running.name, "StorageReady").get("reason") == "VolumeLost",
         "the loss to be told",
