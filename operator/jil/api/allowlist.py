@@ -44,8 +44,8 @@ class AllowedImage(SpecModel):
     )
     kept_since: datetime | None = Field(
         default=None,
-        description="Set since the digest is no longer verified (a key was revoked, a policy changed) while nodes run "
-        "it: their pods may come back, no node takes it up.",
+        description="Set since the digest is no longer verified (a key was revoked, a policy changed), or its release no "
+        "longer wanted, while nodes run it: their pods may come back, no node takes it up.",
     )
 
 

@@ -9,9 +9,8 @@ from jil.api import kinds, labels
 from jil.api.conditions import Finding
 from jil.api.node import JILNode
 from jil.api.release import JILRelease
-from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
-from jil.controller.release_trust import ReleaseTrust
+from jil.controller.release_trust import ReleaseTrust, carried
 from jil.plan.spec_check import Resolved
 
 
@@ -71,16 +70,10 @@ class NodeTrust:
     def _live(self, namespace: str, node: str) -> list[tuple[str, set[str]]]:
         """Component and the digests in its template, of every workload that is there."""
         return [
-            (workload["metadata"]["labels"].get(labels.APP_NAME, ""), _carried(workload))
+            (workload["metadata"]["labels"].get(labels.APP_NAME, ""), carried(workload))
             for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT)
             for workload in self._deps.store.children(kind, namespace, node)
         ]
-
-
-def _carried(workload: Manifest) -> set[str]:
-    spec = workload["spec"]["template"]["spec"]
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    return {_digest(container["image"]) for container in containers}
 
 
 def _taken_up(live: Iterable[tuple[str, set[str]]], release: JILRelease, newest: Mapping[str, str]) -> bool:

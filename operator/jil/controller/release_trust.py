@@ -16,6 +16,7 @@ from jil.api.network import JILNetwork
 from jil.api.objects import InvalidObject
 from jil.api.release import JILRelease
 from jil.cluster.allowlist import AllowLists, ReleasePart
+from jil.cluster.client import Manifest
 from jil.controller.deps import Deps
 from jil.controller.release_verdicts import Known, Terms, Verdicts, terms_of
 from jil.engine.store import Store
@@ -163,7 +164,8 @@ class ReleaseTrust:
         """What the releases let run in the namespace.
 
         The digests of every wanted or running release that is verified. Of a release that is not (any more): those
-        that its nodes run, so that their pods may come back; no node takes it up.
+        that its nodes run, so that their pods may come back; no node takes it up. So it is with what stood in the list
+        and is in the workloads of nodes that are between two releases.
         """
         running, wanted = self._running(namespace), self._wanted(namespace)
         before = self._list(namespace)
@@ -186,6 +188,11 @@ class ReleaseTrust:
                 verdicts += [v for v in (before.verdicts if before else ()) if v.release == name and _is_content(v)]
                 if before is None and release is not None:
                     verdicts.append(_content(release, terms, VerdictWord.UNKNOWN, now, before))
+        for digest in sorted(self._carried(namespace) - digests.keys()):
+            # Of a release that was on its way when another one was wanted, or whose jurisdiction is gone.
+            if before is not None and digest in before.digests:
+                entry = before.digests[digest]
+                digests[digest] = entry.model_copy(update={"kept_since": entry.kept_since or now})
         return ReleasePart(
             network=network.name,
             policy_hash=terms.policy_hash,
@@ -220,8 +227,23 @@ class ReleaseTrust:
             found.setdefault(str(newest["release"]), set()).update((newest.get("images") or {}).values())
         return found
 
+    def _carried(self, namespace: str) -> set[str]:
+        return {
+            digest
+            for node in self._deps.store.list(kinds.JIL_NODE, namespace)
+            for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT)
+            for workload in self._deps.store.children(kind, namespace, node["metadata"]["name"])
+            for digest in carried(workload)
+        }
+
     def _has_workloads(self, namespace: str) -> bool:
         return any(self._deps.store.list(kind, namespace) for kind in (kinds.STATEFUL_SET, kinds.DEPLOYMENT))
+
+
+def carried(workload: Manifest) -> set[str]:
+    """Digests in the template of a StatefulSet or Deployment."""
+    spec = workload["spec"]["template"]["spec"]
+    return {_digest(one["image"]) for one in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))}
 
 
 def _holds(known: Known | None, now: datetime) -> bool:

@@ -397,3 +397,28 @@ def test_i6_a_list_that_cannot_be_read_does_not_say_that_a_release_was_admitted_
     assert world.trust.admitted_before(SPACE, release, validator=True), "there is no list yet"
     world.put(kinds.JIL_IMAGE_ALLOW_LIST, {"metadata": {"name": SPACE}, "spec": {"network": 7}})
     assert not world.trust.admitted_before(SPACE, release, validator=True)
+
+
+def test_i6_what_the_workloads_of_a_node_between_two_releases_carry_stays_in_the_list_until_they_are_gone(
+    world: World,
+) -> None:
+    one, two, three = (world.image(name, release=f"r{number}") for number, name in enumerate("abc", 1))
+    for name, image in (("r1", one), ("r2", two), ("r3", three)):
+        world.ask(world.release(name, image))
+    world.runs("r1", one)
+    world.want("r2")
+    world.publish()
+    metadata = {"name": "n1-cache", "namespace": SPACE, "labels": {"jil.io/node": "n1"}}
+    foreign = world.image("foreign")
+    containers = [{"name": "main", "image": image} for image in (two, foreign)]
+    workload = {"metadata": metadata, "spec": {"template": {"spec": {"containers": containers}}}}
+    world.put(kinds.DEPLOYMENT, workload)
+    world.want("r3")
+    part = world.publish()
+    assert set(part.digests) == {image.partition("@")[2] for image in (one, two, three)}, "foreign was never let in"
+    kept = part.digests[two.partition("@")[2]]
+    assert kept.kept_since is not None
+    world.clock.forward(60)
+    assert world.publish() == part, "since when is not moved"
+    world.store.remove(kinds.DEPLOYMENT, world.store.list(kinds.DEPLOYMENT)[0])
+    assert set(world.publish().digests) == {image.partition("@")[2] for image in (one, three)}
