@@ -16,13 +16,14 @@ from jil.engine.logs import AUDIT, configure
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
+    root, audit = logging.getLogger(), logging.getLogger(AUDIT)
+    before, audit_level = (root.handlers[:], root.level), audit.level
     stream = io.StringIO()
     configure("warning", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:], level = before
     root.setLevel(level)
+    audit.setLevel(audit_level)
 
 
 def test_a_line_has_time_level_logger_message_and_the_reconcile(lines: Any) -> None:
