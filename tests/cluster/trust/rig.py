@@ -256,9 +256,12 @@ class Rig:
         )
 
     def until_refused(self, place: Place) -> None:
-        """Until the node says that its release may not run."""
+        """Until the node says that its release may not run, and so does the release: each status is written apart."""
         self.world.until(
-            lambda: self.world.condition(place.namespace, place.node, "ImageTrust").get("reason") == "ImageRefused",
+            lambda: (
+                self.world.condition(place.namespace, place.node, "ImageTrust").get("reason") == "ImageRefused"
+                and self.reasons(place.release)
+            ),
             f"release {place.release} to be refused: {json.dumps(self._said(place.release))}",
         )
 
