@@ -22,6 +22,7 @@ import yaml
 from testbed.certificates import Authority, KeyPair
 from testbed.controlplane import ControlPlane
 from tests.cluster.badinput.door import Door
+from tests.sim.home import Home
 from tests.sim.world import World
 
 _numbers = itertools.count(1)
@@ -143,16 +144,6 @@ def _no_operator_stays(request: pytest.FixtureRequest) -> Iterator[None]:
             made.world.kill(process)
         made.world.kubelet.fates.clear()
         made.door.open()
-
-
-@dataclass(frozen=True)
-class Home:
-    """A network with one founder, its namespace and the name of its node."""
-
-    network: str
-    namespace: str
-    name: str
-    node_id: str
 
 
 @pytest.fixture

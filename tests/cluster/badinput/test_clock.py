@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
+from tests.sim.home import Home
 from tests.sim.world import World
 
 CORE = "/api/v1/namespaces"

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
+from tests.sim.home import Home
 from tests.sim.world import JIL, ROOT
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.apiclient import ApiError
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
+from tests.sim.home import Home
 from tests.sim.world import JIL, image, release
 
 CORE = "/api/v1/namespaces"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
 from tests.sim.fates import ImagePullFailure
+from tests.sim.home import Home
 
 CORE = "/api/v1/namespaces"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
+from tests.sim.home import Home
 
 
 def test_i8_a_new_leader_writes_nothing_to_a_node_at_rest(bad: Bad, home: Home) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.cluster.badinput.conftest import Bad, Home
+from tests.cluster.badinput.conftest import Bad
+from tests.sim.home import Home
 from tests.sim.world import SYSTEM
 from tests.unit.charts import rendering
 

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from testbed.certificates import Authority
 from testbed.ports import free_ports
-from tests.cluster.badinput.conftest import QUICK, Bad, Home, environment_without_cluster
+from tests.cluster.badinput.conftest import QUICK, Bad, environment_without_cluster
+from tests.sim.home import Home
 from tests.sim.world import ROOT, SYSTEM
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from testbed.controlplane import ControlPlane
+from tests.sim.home import Home
 from tests.sim.world import World
 
 _numbers = itertools.count(1)
@@ -23,16 +23,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.release("r1")
         made.operator()
         yield made
-
-
-@dataclass(frozen=True)
-class Home:
-    """A network with one founder, its namespace and the name of its node."""
-
-    network: str
-    namespace: str
-    name: str
-    node_id: str
 
 
 @pytest.fixture

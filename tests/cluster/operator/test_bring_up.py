@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from tests.cluster.operator.conftest import Home
 from tests.sim.fates import ImagePullFailure
+from tests.sim.home import Home
 from tests.sim.world import SYSTEM, World
 
 CORE = "/api/v1/namespaces"

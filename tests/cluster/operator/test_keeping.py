@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.apiclient import ApiError
-from tests.cluster.operator.conftest import Home
+from tests.sim.home import Home
 from tests.sim.world import JIL, SYSTEM, World
 
 CORE = "/api/v1/namespaces"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests import audit
-from tests.cluster.operator.conftest import Home
+from tests.sim.home import Home
 from tests.sim.world import JIL, SYSTEM, World
 
 CORE = "/api/v1/namespaces"

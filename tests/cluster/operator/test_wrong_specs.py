@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.operator.conftest import Home
+from tests.sim.home import Home
 from tests.sim.world import JIL, World
 
 CORE = "/api/v1/namespaces"

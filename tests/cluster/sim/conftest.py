@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from testbed.controlplane import ControlPlane
+from tests.sim.home import Home
 from tests.sim.world import World
 
 MACHINES = 4
@@ -38,16 +39,6 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.release("r1")
         made.operator()
         yield made
-
-
-@dataclass(frozen=True)
-class Home:
-    """One node of a network, and where it is declared."""
-
-    network: str
-    namespace: str
-    name: str
-    node_id: str
 
 
 @dataclass(frozen=True)

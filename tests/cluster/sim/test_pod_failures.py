@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.cluster.sim.conftest import GRACE_S, Home, make_network
+from tests.cluster.sim.conftest import GRACE_S, make_network
 from tests.sim.fates import CrashLoop, Fate, ImagePullFailure, InitFailure, SlowStart, Unschedulable, VolumeStuck
+from tests.sim.home import Home
 from tests.sim.world import World
 
 CORE = "/api/v1/namespaces"

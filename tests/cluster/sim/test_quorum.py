@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests import audit
-from tests.cluster.sim.conftest import Home, Network, make_network
+from tests.cluster.sim.conftest import Network, make_network
 from tests.sim.chain import Lie
+from tests.sim.home import Home
 from tests.sim.world import JIL, World
 
 CORE = "/api/v1/namespaces"
