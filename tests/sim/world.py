@@ -80,7 +80,7 @@ class World:
             self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}", body)
         for path in sorted((ROOT / "crds").glob("*.yaml")):
             name = yaml.safe_load(path.read_text())["metadata"]["name"]
-            self.until(lambda name=name: self._established(name), f"CRD {name} to be served", 30)  # type: ignore[misc]
+            self.until(lambda name=name: self._served(name), f"CRD {name} to be served", 30)  # type: ignore[misc]
         self.kubelet.start()
         self.health.__enter__()
         return self
@@ -113,11 +113,14 @@ class World:
             if error.code != 409:
                 raise
 
-    def _established(self, name: str) -> bool:
+    def _served(self, name: str) -> bool:
         body = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
-        return any(
-            c["type"] == "Established" and c["status"] == "True" for c in body.get("status", {}).get("conditions", [])
-        )
+        conditions = body.get("status", {}).get("conditions", [])
+        if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            return False
+        # Established comes first: for a moment after it a list is answered with 404, or with 429 (storage initializing).
+        self.api.get(f"{JIL}/{body['spec']['names']['plural']}")
+        return True
 
     # -- objects -----------------------------------------------------------------------------------------------------
     def ensure_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
