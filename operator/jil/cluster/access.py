@@ -1,7 +1,7 @@
 """Where the API server is and who we are: the pod's ServiceAccount, or a kubeconfig file.
 
 Token and CA files of a pod are rotated under a running process, so both are read again: ``token()`` at most once a
-minute, ``ssl_context()`` when the CA file changes.
+minute, ``ssl_context()`` when the CA file changes. A key that stands inside a kubeconfig is kept in memory only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import base64
 import binascii
 import os
 import ssl
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from jil.cluster.client_certificate import ClientCertificate
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Seconds between two looks at the files. Projected tokens live an hour and are replaced at 80 %.
@@ -29,21 +30,13 @@ class AccessError(Exception):
 
 
 @dataclass(frozen=True)
-class ClientCertificate:
-    """PEM files of a client certificate and its key."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True)
 class Access:
     """``server`` is a URL without a trailing slash; of ``token`` and ``token_file`` at most one is set."""
 
     server: str
     ca_file: Path | None = None
     ca_data: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     client_certificate: ClientCertificate | None = None
     insecure: bool = False
@@ -130,21 +123,15 @@ def _resolve(kubeconfig: Path, value: str | None) -> Path | None:
 
 
 def _client_certificate(path: Path, user: dict[str, Any]) -> ClientCertificate | None:
-    certificate = _resolve(path, user.get("client-certificate")) or _write(user.get("client-certificate-data"), "crt")
-    key = _resolve(path, user.get("client-key")) or _write(user.get("client-key-data"), "key")
+    certificate = _resolve(path, user.get("client-certificate")) or _inline(user.get("client-certificate-data"))
+    key = _resolve(path, user.get("client-key")) or _inline(user.get("client-key-data"))
     if (certificate is None) != (key is None):
         raise AccessError(f"kubeconfig {path}: a client certificate needs its key, and the key its certificate")
     return ClientCertificate(certificate, key) if certificate and key else None
 
 
-def _write(data: str | None, suffix: str) -> Path | None:
-    """The ssl module loads keys from files only; the file is private and goes with the process's temp folder."""
-    if not data:
-        return None
-    descriptor, name = tempfile.mkstemp(prefix="jil-access-", suffix=f".{suffix}")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64decode(data))
-    return Path(name)
+def _inline(data: str | None) -> bytes | None:
+    return base64.b64decode(data) if data else None
 
 
 class Credentials:
@@ -206,7 +193,7 @@ def _build_context(access: Access) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if access.client_certificate:
-            context.load_cert_chain(str(access.client_certificate.certificate), str(access.client_certificate.key))
+            access.client_certificate.load_into(context)
     except (OSError, ssl.SSLError) as error:
         raise AccessError(f"TLS for {access.server} cannot be set up: {error}") from error
     return context

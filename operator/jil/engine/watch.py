@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import kopf
@@ -183,23 +184,32 @@ class _KopfThread(threading.Thread):
         await kopf.run_tasks(tasks, ignored=ours)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Login(kopf.ConnectionInfo):
+    """Kopf's connections have the TLS of ours: by itself it writes an inline key into a file while it builds a context.
+
+    Two logins are the same when server and token are: of one that was refused Kopf asks for another, else it ends.
+    """
+
+    tls: Credentials = field(compare=False, repr=False)
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        context = self.tls.ssl_context(fresh=True)
+        return context if isinstance(context, ssl.SSLContext) else super().as_ssl_context()
+
+
 def _registry(specs: Sequence[WatchSpec], access: Access, hand_over: Deliver) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     credentials = Credentials(access)
 
     @kopf.on.login(registry=registry, id="jil-login")
     async def login(**_: Any) -> kopf.ConnectionInfo:
-        certificate = access.client_certificate
-        return kopf.ConnectionInfo(
+        return _Login(
             server=access.server,
-            ca_path=str(access.ca_file) if access.ca_file else None,
-            ca_data=access.ca_data.encode() if access.ca_data else None,
-            insecure=access.insecure,
             scheme="Bearer" if access.token or access.token_file else None,
             # Asked for at the start and after a 401: read the file as it is now.
             token=credentials.token(fresh=True),
-            certificate_path=str(certificate.certificate) if certificate else None,
-            private_key_path=str(certificate.key) if certificate else None,
+            tls=credentials,
         )
 
     for spec in specs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -115,6 +116,7 @@ def test_i4_i5_a_full_disk_under_etcd_is_waited_out_and_costs_no_key_no_pod_and_
 async def test_i4_a_full_volume_under_the_database_refuses_transfers_clearly_and_loses_none() -> None:
     server = database_server()
     with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, server.root, ignore_errors=True)
         volume = server.root / "volume"
         stack.enter_context(small(volume, 96))
         stack.callback(server.stop)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import ssl
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,15 +63,91 @@ def test_no_configuration_at_all_says_what_to_set(monkeypatch: pytest.MonkeyPatc
         access.find()
 
 
-def test_inline_certificates_become_private_files(tmp_path: Path) -> None:
-    data = base64.b64encode(b"pem").decode()
-    found = access.from_kubeconfig(
-        kubeconfig(tmp_path, user={"client-certificate-data": data, "client-key-data": data})
-    )
-    assert found.server == "https://127.0.0.1:6443"
-    assert found.client_certificate is not None
-    assert found.client_certificate.key.read_bytes() == b"pem"
-    assert found.client_certificate.key.stat().st_mode & 0o077 == 0
+def pem_pair() -> tuple[bytes, bytes]:
+    """A self-signed client certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "admin")])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(2).not_valid_before(begin).not_valid_after(begin + timedelta(days=9000))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    return certificate, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def inline_login(path: Path, certificate: bytes, key: bytes) -> Access:
+    user = {
+        "client-certificate-data": base64.b64encode(certificate).decode(),
+        "client-key-data": base64.b64encode(key).decode(),
+    }
+    return access.from_kubeconfig(kubeconfig(path, user=user))
+
+
+@pytest.mark.parametrize("nameless_files", [True, False], ids=["Linux", "elsewhere"])
+def test_an_inline_key_is_used_and_lies_in_no_file(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, nameless_files: bool
+) -> None:
+    if not nameless_files:
+        monkeypatch.delattr(os, "memfd_create")
+    loaded: list[bytes] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def note(context: ssl.SSLContext, certfile: str) -> None:
+        loaded.append(Path(certfile).read_bytes())
+        load(context, certfile)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", note)
+    certificate, key = pem_pair()
+    credentials = Credentials(inline_login(tmp_path, certificate, key))
+    assert isinstance(credentials.ssl_context(), ssl.SSLContext)
+    assert len(loaded) == 1
+    assert loaded[0].startswith(certificate.strip())
+    assert loaded[0].endswith(key)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("nameless_files", [True, False], ids=["Linux", "elsewhere"])
+def test_a_key_that_cannot_be_loaded_leaves_no_file_either(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, nameless_files: bool
+) -> None:
+    if not nameless_files:
+        monkeypatch.delattr(os, "memfd_create")
+    credentials = Credentials(inline_login(tmp_path, pem_pair()[0], pem_pair()[1]))
+    with pytest.raises(AccessError, match=r"TLS for https://127\.0\.0\.1:6443 cannot be set up"):
+        credentials.ssl_context()
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_is_told_of_an_access_shows_no_key_and_no_token(tmp_path: Path) -> None:
+    told = repr(inline_login(tmp_path, b"certificate", b"hunter5")) + repr(Access("https://x", token="hunter6"))
+    assert "hunter" not in told
+    assert "127.0.0.1" in told
+
+
+def test_a_client_certificate_in_files_is_read_anew_for_every_context(tmp_path: Path) -> None:
+    (certificate, key), authority_file = pem_pair(), tmp_path / "ca.crt"
+    (tmp_path / "client.crt").write_bytes(certificate)
+    (tmp_path / "client.key").write_bytes(key)
+    authority_file.write_text(authority("first"))
+    user = {"client-certificate": "client.crt", "client-key": "client.key"}
+    server = {"server": "https://x", "certificate-authority": "ca.crt"}
+    credentials = Credentials(access.from_kubeconfig(kubeconfig(tmp_path, user=user, cluster=server)))
+    before = credentials.ssl_context()
+    (tmp_path / "client.key").write_bytes(pem_pair()[1])
+    authority_file.write_text(authority("the second"))
+    with pytest.raises(AccessError, match="cannot be set up"):
+        credentials.ssl_context(fresh=True)
+    (tmp_path / "client.key").write_bytes(key)
+    assert credentials.ssl_context(fresh=True) is not before
 
 
 def test_paths_are_relative_to_the_kubeconfig(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import kopf
 
 from jil.api.kinds import POD
-from jil.engine.watch import WatchSpec, _settings
+from jil.cluster.access import Access, Credentials
+from jil.engine.watch import WatchSpec, _Login, _settings
 
 
 class _Untouched(dict[str, Any]):
@@ -31,3 +33,21 @@ def test_kopf_posts_nothing_scans_nothing_and_has_a_finalizer_that_nobody_else_u
     assert settings.scanning.disabled
     assert settings.persistence.finalizer.startswith("jil.io/")
     assert settings.watching.label_selectors[POD.group, POD.version, POD.plural] == "a=b"
+
+
+def login(token: str, server: str = "https://127.0.0.1:6443") -> _Login:
+    return _Login(server=server, token=token, tls=Credentials(Access(server, insecure=True)))
+
+
+def test_kopf_connects_with_the_tls_of_our_own_client_and_never_sees_a_key() -> None:
+    credentials = Credentials(Access("https://127.0.0.1:6443", insecure=True))
+    made = _Login(server="https://127.0.0.1:6443", tls=credentials)
+    assert made.as_ssl_context() is credentials.ssl_context()
+    assert made.certificate_data is None
+    assert made.private_key_data is None
+    assert isinstance(login("t", "http://127.0.0.1:8080").as_ssl_context(), ssl.SSLContext)
+
+
+def test_the_same_token_is_the_same_login_so_that_kopf_does_not_try_a_refused_one_for_ever() -> None:
+    assert login("one") == login("one")
+    assert login("one") != login("another")
