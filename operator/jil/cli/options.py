@@ -79,6 +79,7 @@ RegistryConfig = Annotated[
     str | None,
     typer.Option(
         "--registry-config",
+        envvar="JIL_REGISTRY_CONFIG",
         help="Credentials in docker's config.json or a pull secret's form.",
         rich_help_panel=_REGISTRY,
         show_default=False,
@@ -105,7 +106,7 @@ Endpoints = Annotated[
     list[str] | None,
     typer.Option(
         "--endpoint",
-        help="REGISTRY=URL: reach the registry of image names under another address.",
+        help="REGISTRY=URL: reach the registry of image names under another address; beside JIL_REGISTRY_ENDPOINTS.",
         rich_help_panel=_REGISTRY,
         show_default=False,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from jil.cli.exits import Exit, Stop
 from jil.observe.registry import Access, ClientCertificate, Credential, Credentials, Reference
 
 USER, PASSWORD = "JIL_REGISTRY_USER", "JIL_REGISTRY_PASSWORD"
+ENDPOINTS = "JIL_REGISTRY_ENDPOINTS"
+"""In the operator's own form: JSON, registry in image names -> URL."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ def access(wishes: Wishes, images: tuple[str, ...]) -> Access:
     Raises Stop (USAGE).
     """
     hosts = frozenset(Reference.parse(image).api_host for image in images)
-    endpoints = {host: f"http://{host}" for host in wishes.plain_http}
+    endpoints = _usual_endpoints() | {host: f"http://{host}" for host in wishes.plain_http}
     for text in wishes.endpoints:
         host, equals, url = text.partition("=")
         if not equals or not url.startswith(("http://", "https://")):
@@ -53,6 +56,19 @@ def access(wishes: Wishes, images: tuple[str, ...]) -> Access:
             "--ca, --client-certificate or --client-key is not PEM, or key and certificate do not fit", Exit.USAGE
         ) from None
     return made
+
+
+def _usual_endpoints() -> dict[str, str]:
+    text = os.environ.get(ENDPOINTS) or "{}"
+    try:
+        found = json.loads(text)
+        if all(url.startswith(("http://", "https://")) for url in found.values()):
+            return dict(found)
+    except (ValueError, AttributeError):
+        pass
+    raise Stop(
+        f'{ENDPOINTS}={text:.200}: wanted is JSON such as {{"r.example:5000": "https://127.0.0.1:5000"}}', Exit.USAGE
+    )
 
 
 def _credentials(wishes: Wishes, hosts: frozenset[str]) -> Credentials:
