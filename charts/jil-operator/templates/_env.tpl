@@ -40,6 +40,10 @@
 - name: JIL_REGISTRY_CONFIG
   value: /etc/jil/registries/config.json
 {{- end }}
+{{- if or .Values.registries.ca.configMap .Values.registries.ca.secret }}
+- name: JIL_REGISTRY_CA
+  value: /etc/jil/registry-ca/ca.crt
+{{- end }}
 {{- with .Values.registries.endpoints }}
 - name: JIL_REGISTRY_ENDPOINTS
   value: {{ toJson . | quote }}

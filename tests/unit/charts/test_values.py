@@ -59,6 +59,10 @@ def test_a_wrong_value_of_the_operator_is_named_with_what_it_should_be(values: s
             f"image.ref={IMAGE},privateCA.configMap=a,privateCA.secret=b",
             "privateCA.configMap or privateCA.secret, not both",
         ),
+        (
+            f"image.ref={IMAGE},registries.ca.configMap=a,registries.ca.secret=b",
+            "registries.ca.configMap or registries.ca.secret, not both",
+        ),
     ],
 )
 def test_a_missing_or_double_value_of_the_operator_is_refused_with_the_remedy(values: str, remedy: str) -> None:

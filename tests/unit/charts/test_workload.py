@@ -171,11 +171,23 @@ def test_the_login_of_registries_is_a_file_that_the_operator_is_told_of() -> Non
     assert environment(rendered)["JIL_REGISTRY_CONFIG"] == mount["mountPath"] + "/config.json"
 
 
+@pytest.mark.parametrize(("kind", "source"), [("configMap", {"name": "ca"}), ("secret", {"secretName": "ca"})])
+def test_a_ca_of_registries_is_a_file_beside_the_images_own_bundle(kind: str, source: dict[str, str]) -> None:
+    rendered = operator("--set", f"registries.ca.{kind}=ca,registries.ca.key=root.pem")
+    (volume,) = [volume for volume in pod_spec(rendered)["volumes"] if volume["name"] == "registry-ca"]
+    assert volume[kind] == source | {"items": [{"key": "root.pem", "path": "ca.crt"}]}
+    (mount,) = [mount for mount in container(rendered)["volumeMounts"] if mount["name"] == "registry-ca"]
+    assert environment(rendered)["JIL_REGISTRY_CA"] == mount["mountPath"] + "/ca.crt"
+    assert "SSL_CERT_FILE" not in environment(rendered)
+
+
 def test_every_registry_setting_of_the_chart_is_one_that_the_operator_has() -> None:
     endpoints = '{"registry.example:5000":"https://registry.internal:5000"}'
-    rendered = operator("--set", "registries.credentials=login", "--set-json", f"registries.endpoints={endpoints}")
+    values = "registries.credentials=login,registries.ca.secret=ca"
+    rendered = operator("--set", values, "--set-json", f"registries.endpoints={endpoints}")
     given = {name: value for name, value in environment(rendered).items() if name.startswith("JIL_REGISTRY")}
-    assert {name.removeprefix("JIL_").lower() for name in given} <= set(Settings.model_fields)
+    settings = {name for name in Settings.model_fields if name.startswith("registry_")}
+    assert {name.removeprefix("JIL_").lower() for name in given} == settings
     assert given["JIL_REGISTRY_ENDPOINTS"] == endpoints
 
 
