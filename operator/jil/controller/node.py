@@ -213,7 +213,6 @@ class NodeReconciler:
             denial = await self._acts.drain(subject, volumes.only_on)
         if plan.done:
             await self._removal.prune(subject, rendered)
-        record = await with_release(deps, record, ctx, goal, workloads)
         record = await self._heights.note(record, prepared.resolved.network)
         health = (ctx.namespace, ctx.name)
         deps.health.watch(health)
@@ -233,9 +232,10 @@ class NodeReconciler:
                 storage=volumes.finding,
                 hold=hold or permit_hold,
                 now=deps.clock.now(),
-                ran_before=bool(record.spec.releases),
+                ran_before=_ran_before(prepared.raw, record),
             )
         )
+        record = await with_release(deps, record, ctx, goal, workloads, ready=verdict.phase == "Ready")
         verdict = _with_trust(verdict, prepared.trust)
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
         settled = verdict.phase in ("Ready", "Stopped", "Maintenance") and denial is None and plan.act is None
@@ -354,6 +354,11 @@ class NodeReconciler:
             )
             return Result()
         return Result(requeue_after=1.0)
+
+
+def _ran_before(node: Manifest, record: JILNodeRecord) -> bool:
+    """The node was Ready once, and was not stopped since: what is amiss is no step of a start."""
+    return bool(record.spec.releases) and node.get("status", {}).get("state") != "Stopped"
 
 
 def _with_trust(verdict: Verdict, trust: Finding | None) -> Verdict:

@@ -51,10 +51,22 @@ def release_images(ctx: NodeContext) -> dict[str, str]:
 
 
 async def with_release(
-    deps: Deps, record: JILNodeRecord, ctx: NodeContext, goal: Goal, workloads: Sequence[Workload]
+    deps: Deps,
+    record: JILNodeRecord,
+    ctx: NodeContext,
+    goal: Goal,
+    workloads: Sequence[Workload],
+    *,
+    ready: bool,
 ) -> JILNodeRecord:
-    """Once everything runs the release, it becomes the newest entry of the history (the last five, snapshotted)."""
+    """Once everything runs the release, it becomes the newest entry of the history (the last five, snapshotted).
+
+    The first entry waits until the node is ``ready``: pods answer their probes before the health endpoint can tell
+    that they work, and a node with a history is one that has worked.
+    """
     history = record.spec.releases
+    if not history and not ready:
+        return record
     if goal is not Goal.RUNNING or not all(w.ready for w in workloads if w.declared > 0):
         return record
     if history and history[0].release == ctx.release_name:

@@ -43,7 +43,7 @@ class NodeFacts:
     """Why the validator's start is held back, if it is."""
     now: datetime
     ran_before: bool = True
-    """The node was complete once: what is amiss now is a fault and not a step of its first start."""
+    """The node was Ready since it was last started: what is amiss now is a fault and not a step of that start."""
 
 
 def _workload_finding(facts: NodeFacts, workload: Workload, type_: ConditionType) -> Finding:

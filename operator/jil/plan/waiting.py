@@ -14,6 +14,7 @@ LIMITS: Final[Mapping[str, timedelta]] = {
     Reason.WAITING_FOR_DEPENDENCY: timedelta(minutes=15),
     Reason.WAITING_FOR_PERMIT: timedelta(minutes=5),
     Reason.HEALTH_UNREADABLE: timedelta(minutes=5),
+    Reason.UNHEALTHY: timedelta(minutes=5),
     Reason.STOPPING: timedelta(minutes=15),
 }
 """Waits that end by themselves when all is well. A grant, a founder's key or a chain that catches up takes what it takes."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.cluster.sim.conftest import GRACE_S, make_network
 from tests.sim.fates import CrashLoop, Fate, ImagePullFailure, InitFailure, SlowStart, Unschedulable, VolumeStuck
+from tests.sim.health import healthy
 from tests.sim.home import Home
 from tests.sim.world import World
 
@@ -71,6 +72,28 @@ def test_a_database_that_keeps_crashing_is_told_with_its_exit_code_and_moves_not
     _recovers(world, home, "database")
     world.until(lambda: _events(world, home, "Ready"), "an Event of the recovery")
     assert _uids(world, home) == before
+
+
+def test_a_component_that_is_slower_than_its_probe_is_a_step_of_a_start_and_later_a_fault(
+    world: World, home: Home
+) -> None:
+    key, slow = (home.namespace, home.name), healthy(42)
+    slow["broker"] = {"ok": False, "version": None, "error": "no answer"}
+    world.health.answers[key] = slow
+    world.node(home.namespace, home.name, home.node_id)
+    _until_told(world, home, "BrokerReady", "Unhealthy", "no answer")
+    assert world.phase(home.namespace, home.name) == "Provisioning"
+    del world.health.answers[key]
+    world.until_ready(home.namespace, home.name, 120)
+    world.health.answers[key] = slow
+    _until_told(world, home, "BrokerReady", "Unhealthy", "no answer")
+    world.until(lambda: _events(world, home, "Unhealthy"), "an Event of the failure")
+    assert world.phase(home.namespace, home.name) == "Degraded"
+    assert len(_events(world, home, "Unhealthy")) == 1
+    assert "series" not in _events(world, home, "Unhealthy")[0], "the first start told it too"
+    assert _events(world, home, "Ready") == [], "well again, before anything was broken"
+    del world.health.answers[key]
+    world.until(lambda: _events(world, home, "Ready"), "an Event of the recovery")
 
 
 def test_an_image_that_cannot_be_pulled_is_named_and_services_wait(world: World, home: Home) -> None:
