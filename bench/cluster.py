@@ -272,7 +272,7 @@ def is_write(entry: dict[str, Any]) -> bool:
 
 
 def is_sample(entry: dict[str, Any]) -> bool:
-    """Heights and lag, written once in five minutes: no part of "0 writes at rest"."""
+    """Heights and lag, written once in a while: no part of "0 writes at rest"."""
     return "jil-operator-samples" in entry.get("requestURI", "")
 
 

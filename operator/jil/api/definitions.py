@@ -190,7 +190,7 @@ DEFINITIONS: tuple[Definition, ...] = (
             Column("State", ".status.state", description="State that the node has reached."),
             Column("Phase", ".status.phase", description="One word derived from the conditions."),
             Column("Release", ".status.release", description="JILRelease that the node runs."),
-            Column("Height", ".status.height", "integer", "Height of the chain, sampled at most every 5 minutes."),
+            Column("Height", ".status.height", "integer", "Height of the chain, sampled about once a minute."),
             Column("Lag", ".status.lag", "integer", "Blocks behind the highest peer, sampled with the height."),
             Column("Peer ID", ".status.peerId", description="p2p id of the node.", wide=True),
             _MESSAGE,

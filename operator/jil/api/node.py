@@ -216,7 +216,8 @@ class NodeStatus(StatusModel):
     )
     release: ShortText | None = Field(default=None, description="JILRelease that the node runs.")
     height: Count | None = Field(
-        default=None, description="Height of the node's chain when last sampled (at most every 5 minutes)."
+        default=None,
+        description="Height of the node's chain when last sampled: every minute; with more than 350 nodes less often.",
     )
     lag: Count | None = Field(default=None, description="Blocks behind the highest peer when last sampled.")
     peer_id: RecordedPeerId | None = Field(default=None, description="p2p id of the node.")

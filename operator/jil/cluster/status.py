@@ -1,7 +1,7 @@
 """Status writes: by server-side apply with a field manager of their own, and only when something differs.
 
 Two managers share one status. ``jil-operator-status`` owns what a reconcile found out; ``jil-operator-samples`` owns
-heights and lag, which change all the time and are worth one write per node in five minutes, or at once when a threshold
+heights and lag, which change all the time and are written when the caller's interval is over, or at once when a threshold
 is crossed. Each applies its full set, so a field that it leaves out disappears.
 """
 
@@ -16,8 +16,6 @@ from jil.api.kinds import Kind
 from jil.cluster.client import Manifest
 from jil.cluster.clock import Clock
 
-#: Seconds between two writes of samples of one object.
-SAMPLE_INTERVAL = 300.0
 _REMEMBERED = 20_000
 
 
@@ -37,12 +35,10 @@ class StatusWriter:
         *,
         clock: Clock,
         remember: Callable[[Kind, Manifest], None] | None = None,
-        interval: float = SAMPLE_INTERVAL,
     ) -> None:
         self._client = client
         self._clock = clock
         self._remember = remember or (lambda kind, obj: None)
-        self._interval = interval
         # uid -> (when, the samples written).
         self._sampled: OrderedDict[str, tuple[float, Mapping[str, Any]]] = OrderedDict()
 
@@ -54,11 +50,14 @@ class StatusWriter:
         """
         return await self._apply(kind, live, status, labels.STATUS_FIELD_MANAGER)
 
-    async def sample(self, kind: Kind, live: Manifest, samples: Mapping[str, Any], *, crossed: bool = False) -> bool:
-        """Write ``samples`` if they are due: the first, after the interval, or now when a threshold was ``crossed``."""
+    async def sample(
+        self, kind: Kind, live: Manifest, samples: Mapping[str, Any], *, interval: float, crossed: bool = False
+    ) -> bool:
+        """Write ``samples`` if they are due: the first, those after ``interval`` seconds, or now when a threshold was
+        ``crossed``. What the object says already is not written."""
         uid, now = str(live["metadata"]["uid"]), self._clock.monotonic()
         last = self._sampled.get(uid)
-        due = crossed or last is None or now - last[0] >= self._interval
+        due = crossed or last is None or now - last[0] >= interval
         if not due:
             return False
         written = await self._apply(kind, live, samples, labels.SAMPLES_FIELD_MANAGER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from jil.api import kinds
 from jil.api.conditions import NODE_CONDITIONS, ConditionType, Reason, false, find, merge
@@ -20,6 +20,17 @@ from jil.plan.health import HealthReading
 from jil.plan.lifecycle import Goal, Workload
 from jil.plan.waiting import deadline
 from jil.render.context import NodeContext
+
+SAMPLE_SECONDS: Final = 50.0
+"""Between two writes of a node's height: every look at a node at rest (they are 60 s apart) may write it."""
+SAMPLES_PER_SECOND: Final = 7.0
+"""Of all nodes together, so that a fleet's heights do not become the API server's main load: each is a revision in etcd
+and an event for everyone who watches. 350 nodes have a height of the last minute, 2,000 of the last five."""
+
+
+def sample_interval(nodes: int) -> float:
+    """Seconds between two samples of one node, in a cluster of so many."""
+    return max(SAMPLE_SECONDS, nodes / SAMPLES_PER_SECOND)
 
 
 class NodeStatusWriter:
@@ -79,7 +90,8 @@ class NodeStatusWriter:
         self._tell(raw, stored, verdict)
         try:
             await self._deps.statuses.write(kinds.JIL_NODE, live, status)
-            await self._sample(live, stored, reading, ctx)
+            arrived = verdict.phase == "Ready" != stored.phase
+            await self._sample(live, stored, reading, ctx, arrived=arrived)
         except NotFound:
             return  # deleted meanwhile: nobody is left to read it
 
@@ -105,17 +117,25 @@ class NodeStatusWriter:
         await self.write(raw, None, Verdict((false(ConditionType.READY, Reason.DELETING, what),), "Deleting"))
 
     async def _sample(
-        self, live: Manifest, stored: NodeStatus, reading: HealthReading | None, ctx: NodeContext | None
+        self,
+        live: Manifest,
+        stored: NodeStatus,
+        reading: HealthReading | None,
+        ctx: NodeContext | None,
+        *,
+        arrived: bool,
     ) -> None:
-        """Height and lag: at most one write in five minutes, or when the node falls behind or catches up."""
+        """Height and lag: one write per interval, and when the node falls behind, catches up or has become Ready."""
         if ctx is None or reading is None or reading.chain is None or not reading.chain.ok:
             return
         height = reading.chain.height
         behind = max(0, (network_height(self._deps, ctx.network_name) or height) - height)
         limit = 10
-        crossed = stored.height is None or ((stored.lag or 0) > limit) != (behind > limit)
+        crossed = arrived or stored.height is None or ((stored.lag or 0) > limit) != (behind > limit)
         latest = self._deps.store.get(kinds.JIL_NODE, ctx.namespace, ctx.name) or live
-        await self._deps.statuses.sample(kinds.JIL_NODE, latest, {"height": height, "lag": behind}, crossed=crossed)
+        interval = sample_interval(self._deps.store.count(kinds.JIL_NODE))
+        samples = {"height": height, "lag": behind}
+        await self._deps.statuses.sample(kinds.JIL_NODE, latest, samples, interval=interval, crossed=crossed)
 
 
 def _state(phase: str, goal: Goal | None) -> str | None:

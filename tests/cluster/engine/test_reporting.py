@@ -96,7 +96,7 @@ async def test_status_and_samples_have_managers_of_their_own_and_equal_ones_are_
         writer = StatusWriter(client, clock=SystemClock())
         live = await client.get(kinds.DEPLOYMENT, "one", namespace)
         assert await writer.write(kinds.DEPLOYMENT, live, {"observedGeneration": 1, "replicas": 1})
-        assert await writer.sample(kinds.DEPLOYMENT, live, {"unavailableReplicas": 1})
+        assert await writer.sample(kinds.DEPLOYMENT, live, {"unavailableReplicas": 1}, interval=300.0)
         live = await client.get(kinds.DEPLOYMENT, "one", namespace)
         assert live["status"] == {"observedGeneration": 1, "replicas": 1, "unavailableReplicas": 1}
         managers = {e["manager"] for e in live["metadata"]["managedFields"] if e.get("subresource") == "status"}

@@ -60,24 +60,29 @@ def test_a_field_that_we_own_and_no_longer_say_is_a_difference(owned: Any, expec
     assert differs({"phase": "Ready"}, live, "jil-operator-status") is expected
 
 
-async def test_samples_are_written_at_most_every_five_minutes_or_when_a_threshold_is_crossed() -> None:
+async def test_samples_are_written_once_in_their_interval_or_when_a_threshold_is_crossed() -> None:
     client, clock = Client(), ManualClock()
     writer = StatusWriter(client, clock=clock)
-    assert await writer.sample(JIL_NODE, node(), {"height": 1})
-    assert not await writer.sample(JIL_NODE, node(), {"height": 2})
+
+    async def sample(height: int, *, crossed: bool = False) -> bool:
+        return await writer.sample(JIL_NODE, node(), {"height": height}, interval=300.0, crossed=crossed)
+
+    assert await sample(1)
+    assert not await sample(2)
     clock.forward(299)
-    assert not await writer.sample(JIL_NODE, node(), {"height": 3})
-    assert await writer.sample(JIL_NODE, node(), {"height": 4}, crossed=True)
+    assert not await sample(3)
+    assert await sample(4, crossed=True)
     clock.forward(299)
-    assert not await writer.sample(JIL_NODE, node(), {"height": 5})
+    assert not await sample(5)
     clock.forward(1)
-    assert await writer.sample(JIL_NODE, node(), {"height": 6})
+    assert await sample(6)
     assert [manager for manager, _ in client.written] == ["jil-operator-samples"] * 3
     writer.forget("u")
-    assert await writer.sample(JIL_NODE, node(), {"height": 7})
+    assert await sample(7)
 
 
 async def test_a_sample_that_says_what_is_stored_is_not_written() -> None:
     client = Client()
-    assert not await StatusWriter(client, clock=ManualClock()).sample(JIL_NODE, node({"height": 1}), {"height": 1})
+    writer = StatusWriter(client, clock=ManualClock())
+    assert not await writer.sample(JIL_NODE, node({"height": 1}), {"height": 1}, interval=0.0)
     assert client.written == []
