@@ -36,7 +36,7 @@ local degraded = {
   SpecUnreadable = true, ReleaseNotFound = true, NetworkNotFound = true, JurisdictionNotFound = true,
   NamespaceNotLabelled = true, SecondJurisdiction = true, NodeIdNotMember = true, NodeIdClaimed = true,
   NameTaken = true, NameTooLong = true, UnknownService = true, VolumeLost = true, KeyLost = true, KeyForeign = true,
-  SignStateLost = true, GenesisMismatch = true, MachineLost = true, PodFailed = true, Unhealthy = true, FencingUnconfirmed = true,
+  SignStateLost = true, GenesisMismatch = true, MachineLost = true, PodFailed = true, FencingUnconfirmed = true,
   Forbidden = true, ImageRefused = true, NotWaiting = true, AlreadyRan = true, Expired = true, NoPolicy = true,
   TrustNotEnforced = true
 }

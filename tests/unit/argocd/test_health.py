@@ -76,6 +76,13 @@ def test_what_is_on_its_way_is_progressing(reason: Reason) -> None:
     assert health(_object(_ready(reason, "Provisioning")))[0] == "Progressing"
 
 
+@pytest.mark.parametrize(("phase", "told"), [("Provisioning", "Progressing"), ("Degraded", "Degraded")])
+def test_a_component_that_is_not_well_is_a_step_of_a_start_and_a_fault_of_a_node_that_was_ready(
+    phase: str, told: str
+) -> None:
+    assert health(_object(_ready(Reason.UNHEALTHY, phase)))[0] == told
+
+
 def test_a_status_of_an_older_generation_is_no_verdict_on_the_new_one() -> None:
     assert health(_object(_judged(Goal.STOPPED), generation=2))[0] == "Progressing"
 
