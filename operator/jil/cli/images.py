@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,14 @@ import typer
 from rich.console import Console
 
 from jil.api.trust import Track
-from jil.cli import chain_view, options, output
+from jil.cli import audit, chain_view, options, output
 from jil.cli.exits import Exit, Stop
+from jil.cli.keystore.opening import NamedKey
 from jil.cli.steps import chain, image
 from jil.cli.steps.attach import Form
 from jil.cli.steps.bench import NO_RELEASE, bench
 from jil.cli.world import REGISTRY, World, command
+from jil.trust.policy import Policy
 from jil.trust.verdict import Refused, Verified
 
 app = typer.Typer(no_args_is_help=True, help="Sign, promote, approve, verify and inspect images.")
@@ -46,16 +49,16 @@ def sign(
     provenance: Statements = None,
     release: options.Release = None,
     form: FormOption = Form.JIL,
+    audit_log: options.AuditLog = None,
 ) -> Exit:
     """Sign an image for devnet, once its build's provenance holds."""
 
-    async def act() -> image.Signed:
-        policy = world.policy()
+    async def act(mine: NamedKey, policy: Policy) -> image.Signed:
         async with bench(world.access(name), policy) as at:
             return await image.sign_image(
                 at,
                 name,
-                world.key(key, policy),
+                mine,
                 track=track,
                 commit=commit,
                 release=release,
@@ -63,7 +66,8 @@ def sign(
                 form=form,
             )
 
-    return _signed(world, asyncio.run(act()), "signed")
+    done = _step(world, key, act, audit_log, "image.sign", image=name, track=track, release=release)
+    return _signed(world, done, "signed")
 
 
 @command(app, "promote", *REGISTRY)
@@ -75,23 +79,24 @@ def promote(
     provenance: Statements = None,
     release: options.Release = None,
     form: FormOption = Form.JIL,
+    audit_log: options.AuditLog = None,
 ) -> Exit:
     """Sign an image for the next track. It must be verified on the one before; nothing is taken away from it."""
 
-    async def act() -> image.Signed:
-        policy = world.policy()
+    async def act(mine: NamedKey, policy: Policy) -> image.Signed:
         async with bench(world.access(name), policy) as at:
             return await image.promote(
                 at,
                 name,
-                world.key(key, policy),
+                mine,
                 to=to,
                 release=release,
                 statements=_read(provenance),
                 form=form,
             )
 
-    return _signed(world, asyncio.run(act()), "promoted")
+    done = _step(world, key, act, audit_log, "image.promote", image=name, track=to, release=release)
+    return _signed(world, done, "promoted")
 
 
 @command(app, "approve", *REGISTRY)
@@ -102,22 +107,23 @@ def approve(
     track: Annotated[Track, typer.Option("--track", help="Track that it is approved for.", show_default=False)],
     release: Annotated[str, typer.Option("--release", help="JILRelease that it is approved in.", show_default=False)],
     expires: Annotated[str, typer.Option("--expires", help="30d, 12h, 4w, or a time.")] = "90d",
+    audit_log: options.AuditLog = None,
 ) -> Exit:
     """Approve a signed image for one track and one release. Whoever signed it cannot."""
 
-    async def act() -> image.Signed:
-        policy = world.policy()
+    async def act(mine: NamedKey, policy: Policy) -> image.Signed:
         async with bench(world.access(name), policy) as at:
             return await image.approve(
                 at,
                 name,
-                world.key(key, policy),
+                mine,
                 track=track,
                 release=release,
                 expires=options.moment(expires, at.now),
             )
 
-    return _signed(world, asyncio.run(act()), "approved")
+    done = _step(world, key, act, audit_log, "image.approve", image=name, track=track, release=release)
+    return _signed(world, done, "approved")
 
 
 @command(app, "verify", *REGISTRY)
@@ -152,6 +158,26 @@ def inspect(world: World, name: options.Image, release: options.Release = None) 
 
     found = asyncio.run(act())
     output.show(world.output, chain_view.data(found), lambda console: chain_view.show(console, found))
+
+
+def _step(
+    world: World,
+    key: str,
+    act: Callable[[NamedKey, Policy], Coroutine[Any, Any, image.Signed]],
+    audit_log: str | None,
+    action: str,
+    **facts: Any,
+) -> image.Signed:
+    """Opens the key, acts, and writes the line."""
+    with audit.step(audit_log, action, **{name: value for name, value in facts.items() if value}) as line:
+        policy = world.policy()
+        mine = world.key(key, policy)
+        line.by(mine.entry)
+        done = asyncio.run(act(mine, policy))
+        line.facts |= {"image": done.image, "attached": list(done.attached), "now": output.verdict(done.verdict)}
+        if done.commit:
+            line.facts["commit"] = done.commit
+        return done
 
 
 def _signed(world: World, done: image.Signed, what: str) -> Exit:

@@ -48,6 +48,16 @@ KeyName = Annotated[
     ),
 ]
 
+AuditLog = Annotated[
+    str | None,
+    typer.Option(
+        "--audit-log",
+        envvar="JIL_AUDIT_LOG",
+        help="Append one JSON line per step, also per refused one; where that cannot be, nothing is signed.",
+        show_default=False,
+    ),
+]
+
 PolicyFile = Annotated[
     str | None,
     typer.Option(

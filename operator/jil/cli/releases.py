@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 
 from jil.api.release import JILRelease
-from jil.cli import cluster, options, output, policies
+from jil.cli import audit, cluster, options, output, policies
 from jil.cli.exits import Exit, Stop
+from jil.cli.keystore.opening import NamedKey
 from jil.cli.options import Format
 from jil.cli.output import escape
 from jil.cli.steps import release
 from jil.cli.steps.bench import bench
 from jil.cli.world import OFFLINE, REGISTRY, World, command
+from jil.trust.formats.release_manifest import manifest_digest
 from jil.trust.policy import Policy
 from jil.trust.verdict import Verified
 
@@ -75,23 +77,31 @@ def sign(
     ] = False,
     expires: Annotated[str, typer.Option("--expires", help="Of an approval: 30d, 12h, 4w, or a time.")] = "90d",
     write: Annotated[bool, typer.Option("--write", help="Write it back into --file instead of printing it.")] = False,
+    audit_log: options.AuditLog = None,
 ) -> None:
     """Add a signature (or approval) of the whole content to a release: no service can be added or swapped after it."""
     if write and file in (None, "-"):
         raise Stop("--write needs --file FILE", Exit.USAGE)
     on, document = world.track(track), _document(world, name, file)
+    found = release.parse(document, file or f"JILRelease {name}")
 
-    async def act() -> dict[str, Any]:
-        policy, images = world.policy(), release.parse(document, file or f"JILRelease {name}").spec.all_images
-        async with bench(world.access(*images.values()), policy) as at:
+    async def act(mine: NamedKey, policy: Policy) -> dict[str, Any]:
+        async with bench(world.access(*found.spec.all_images.values()), policy) as at:
             until = options.moment(expires, at.now) if approve else None
-            return await release.sign_release(at, document, world.key(key, policy), track=on, approve_until=until)
+            return await release.sign_release(at, document, mine, track=on, approve_until=until)
 
-    made = asyncio.run(act())
-    if write:
-        Path(str(file)).expanduser().write_text(output.text(world.output, made))
-        return
-    _print(world, made)
+    action = "release.approve" if approve else "release.sign"
+    with audit.step(
+        audit_log, action, release=found.name, manifest=manifest_digest(found.name, found.spec), track=on
+    ) as line:
+        policy = world.policy()
+        mine = world.key(key, policy)
+        line.by(mine.entry)
+        made = asyncio.run(act(mine, policy))
+        if write:
+            Path(str(file)).expanduser().write_text(output.text(world.output, made))
+        else:
+            _print(world, made)
 
 
 @command(app, "verify", *REGISTRY)
