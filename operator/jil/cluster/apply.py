@@ -27,7 +27,7 @@ from jil.cluster import compare, fieldset
 from jil.cluster.client import Manifest, PatchOperation
 from jil.cluster.errors import Conflict, NotFound, NotOurs
 from jil.cluster.fieldset import Entry, Field, Path
-from jil.cluster.review import GUARDED, Reviewed, review
+from jil.cluster.review import ABSENT, GUARDED, Reviewed, review
 
 #: ``<hash of the intent>-<hash of its pod template>`` as last applied.
 APPLIED: Final = "jil.io/applied"
@@ -138,10 +138,12 @@ class Gap:
         return tuple(lines)
 
 
-def gap(intent: Manifest, live: Manifest, *, manager: str = labels.FIELD_MANAGER) -> Gap:
-    """Compare ``intent`` (as rendered) with ``live`` (with its managedFields). Pure."""
+def gap(
+    intent: Manifest, live: Manifest, *, manager: str = labels.FIELD_MANAGER, stamp: tuple[str, str] | None = None
+) -> Gap:
+    """Compare ``intent`` (as rendered) with ``live`` (with its managedFields). Pure. ``stamp``: its hashes, if known."""
     stored = ((live["metadata"].get("annotations") or {}).get(APPLIED) or "-").partition("-")
-    whole, template = hashes(intent)
+    whole, template = stamp or hashes(intent)
     all_entries = fieldset.entries(live)
     ours = [entry.tree for entry in all_entries if entry.manager == manager and not entry.subresource]
     applied = [entry.tree for entry in all_entries if entry.manager == manager and entry.operation == "Apply"]
@@ -194,13 +196,8 @@ def _managed_part(intent: Manifest) -> Manifest:
     return {**part, "metadata": metadata} if metadata else part
 
 
-def _stamped(intent: Manifest) -> Manifest:
-    """The object as it is sent: the intent with the hash annotation."""
-    whole, template = hashes(intent)
-    return _annotated(intent, f"{whole}-{template}")
-
-
 def _annotated(intent: Manifest, stamp: str) -> Manifest:
+    """The object as it is sent: the intent with the hash annotation. Its metadata are the caller's to add to."""
     metadata = dict(intent["metadata"])
     metadata["annotations"] = {**(metadata.get("annotations") or {}), APPLIED: stamp}
     return {**intent, "metadata": metadata}
@@ -236,10 +233,9 @@ class Applier:
             raise ValueError(f"Secret {intent['metadata']['name']}: Secrets are created once, never applied (I5)")
         for attempt in range(_ATTEMPTS):
             try:
-                if live is None or attempt:
-                    # The store may lag: creating over what is there would pass by the review.
+                if attempt:
                     live = await self._read(kind, intent)
-                outcome = await self._close(kind, intent, live)
+                outcome = await self._close(kind, intent, live, unread=not attempt)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -264,30 +260,36 @@ class Applier:
             raise NotOurs(f"{kind.kind} {metadata.get('namespace', '')}/{metadata['name']}")
         return live
 
-    async def _close(self, kind: Kind, intent: Manifest, live: Manifest | None) -> Outcome:
+    async def _close(self, kind: Kind, intent: Manifest, live: Manifest | None, *, unread: bool) -> Outcome:
         if live is None:
             reviewed = review(kind, intent, None, template_changes=True)
-            created = await self._client.apply(kind, _stamped(intent), reviewed=_if_guarded(kind, reviewed))
+            body = _annotated(intent, "-".join(hashes(intent)))
+            if unread:
+                # The store may lag, or not see what bears no label of ours: what is there after all makes a Conflict, is
+                # read then, and neither passes by the review nor is taken over.
+                body["metadata"]["resourceVersion"] = ABSENT
+            created = await self._client.apply(kind, body, reviewed=_if_guarded(kind, reviewed))
             self._remember(kind, created)
             return Outcome(Change.CREATED, created)
         if live["metadata"].get("deletionTimestamp"):
             return Outcome(Change.DELETING, live)
-        uid, whole = str(live["metadata"]["uid"]), hashes(intent)[0]
+        uid, stamp = str(live["metadata"]["uid"]), hashes(intent)
+        whole = stamp[0]
         if self._equal.get(uid) == (live["metadata"]["resourceVersion"], whole):
             return Outcome(Change.UNCHANGED, live)
-        found = gap(intent, live)
+        found = gap(intent, live, stamp=stamp)
         if not found.needs_apply and not found.foreign:
             _put(self._equal, uid, (live["metadata"]["resourceVersion"], whole))
             return Outcome(Change.UNCHANGED, live)
         if self._settled.get(uid) == (whole, _content(live)):
             return Outcome(Change.UNCHANGED, live)
-        return await self._write(kind, intent, live, found)
+        return await self._write(kind, intent, live, found, stamp)
 
-    async def _write(self, kind: Kind, intent: Manifest, live: Manifest, found: Gap) -> Outcome:
+    async def _write(self, kind: Kind, intent: Manifest, live: Manifest, found: Gap, stamp: tuple[str, str]) -> Outcome:
         current = live
         if found.needs_apply:
             reviewed = review(kind, intent, live, template_changes=found.changes_template)
-            body = _stamped(intent)
+            body = _annotated(intent, "-".join(stamp))
             body["metadata"] |= {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
             current = await self._client.apply(kind, body, reviewed=_if_guarded(kind, reviewed))
             self._remember(kind, current)
@@ -297,7 +299,7 @@ class Applier:
             self._remember(kind, current)
         if current["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
             # Applied, and the server calls it the same (a default, a mutating webhook): do not ask again.
-            _put(self._settled, str(live["metadata"]["uid"]), (hashes(intent)[0], _content(current)))
+            _put(self._settled, str(live["metadata"]["uid"]), (stamp[0], _content(current)))
             return Outcome(Change.UNCHANGED, current)
         return Outcome(
             Change.FOREIGN_REMOVED if foreign else Change.UPDATED,

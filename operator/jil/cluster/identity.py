@@ -7,10 +7,12 @@ between "new" and "lost": a fingerprint without its Secret is a lost key, and no
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jil.api import kinds, labels
 from jil.api.conditions import Reason
@@ -18,6 +20,8 @@ from jil.api.record import Keys, RecordSpec
 from jil.cluster.client import KubeClient, Manifest
 from jil.cluster.errors import AlreadyExists, NotFound
 from jil.cluster.keys import KeyRole, MalformedKeyError, PublicFacts, generate, public_facts
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("jil.audit")
@@ -203,12 +207,18 @@ async def ensure_identity(
     The caller writes the facts into the record. Killed between the POST and the record, the next run finds the master,
     sees no fingerprint and takes it up: the key is not made twice. Raises IdentityProblem and the client's errors.
     """
-    found: dict[KeyRole, PublicFacts] = {}
-    masters: dict[KeyRole, Manifest] = {}
-    for role in roles(validator=validator):
-        masters[role], found[role] = await _master(client, request, role)
-    for role, facts in found.items():
-        if _recorded(request.record.keys, role) is not None:
-            # A copy is handed out only for a key that the record already names.
-            await _copy(client, request, role, masters[role], facts)
-    return found
+    wanted = roles(validator=validator)
+    masters = dict(zip(wanted, await _each(_master(client, request, role) for role in wanted), strict=True))
+    # A copy is handed out only for a key that the record already names.
+    named = [role for role in wanted if _recorded(request.record.keys, role) is not None]
+    await _each(_copy(client, request, role, *masters[role]) for role in named)
+    return {role: facts for role, (_, facts) in masters.items()}
+
+
+async def _each(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Side by side, no key depends on another. All of it ends before the first fault is raised."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in done:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in done if not isinstance(outcome, BaseException)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from jil.api import kinds, labels
+from jil.api.kinds import Kind
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord, RecordSpec
 from jil.cluster.client import KubeClient, Manifest
@@ -13,11 +15,18 @@ from jil.cluster.errors import AlreadyExists, NotFound
 
 
 class RecordStore:
-    """Reads and writes the records of one system namespace."""
+    """Reads and writes the records of one system namespace. ``remember`` is told what a write made of a record."""
 
-    def __init__(self, client: KubeClient, system_namespace: str) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        system_namespace: str,
+        *,
+        remember: Callable[[Kind, Manifest], object] = lambda kind, record: None,
+    ) -> None:
         self._client = client
         self._namespace = system_namespace
+        self._remember = remember
 
     async def read(self, node_id: str) -> JILNodeRecord | None:
         """The record as it is now, read live: a cache may be behind."""
@@ -80,6 +89,7 @@ class RecordStore:
             ops,
             resource_version=record.metadata.resource_version,
         )
+        self._remember(kinds.JIL_NODE_RECORD, written)
         return JILNodeRecord.parse(written)
 
 

@@ -20,6 +20,10 @@ from jil.plan.acts import Act
 #: Kinds whose plain writes are reviewed: through them a running validator can be taken down.
 GUARDED: Final = frozenset({kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.POD})
 
+#: A version that no object ever has: etcd's first write is its second revision. An apply that names it makes an object or
+#: conflicts with the one that is there; it takes nothing over.
+ABSENT: Final = "1"
+
 _SEAL: Final = object()
 _REPLICAS: Final[Path] = (Field("spec"), Field("replicas"))
 _STRATEGY: Final[Path] = (Field("spec"), Field("updateStrategy"))
@@ -42,14 +46,16 @@ class Reviewed:
             raise TypeError("Reviewed comes from jil.cluster.review.review, which looks at the live object")
 
     def covers(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
-        """Whether ``manifest`` goes to the reviewed object and names its version as precondition."""
+        """Whether ``manifest`` goes to the reviewed object and names its version as precondition (ABSENT, or nothing, for
+        one that was not there)."""
         metadata = manifest["metadata"]
+        version = metadata.get("resourceVersion", "")
         return (
             kind == self.kind
             and metadata.get("namespace") == self.namespace
             and metadata["name"] == self.name
             and metadata.get("uid", "") == self.uid
-            and metadata.get("resourceVersion", "") == self.resource_version
+            and (version == self.resource_version or (version == ABSENT and not self.uid))
         )
 
     def at(self, resource_version: str) -> bool:

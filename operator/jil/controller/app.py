@@ -138,7 +138,7 @@ async def run(settings: Settings) -> int:
             applier=runtime.applier,
             events=runtime.events,
             statuses=runtime.statuses,
-            records=RecordStore(runtime.client, settings.system_namespace),
+            records=RecordStore(runtime.client, settings.system_namespace, remember=runtime.store.put),
             gate=Gate(
                 runtime.client,
                 system_namespace=settings.system_namespace,

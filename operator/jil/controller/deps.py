@@ -15,6 +15,7 @@ from jil.cluster.record import RecordStore
 from jil.cluster.status import StatusWriter
 from jil.controller.pod_ends import PodEnds
 from jil.engine.store import Store
+from jil.engine.typed import Typed
 from jil.observe.health import HealthPoller
 from jil.render.platform import Platform
 
@@ -39,6 +40,9 @@ class Deps:
 
     orphan_grace: float = 60.0
     """Seconds for which children without a JILNode are left alone."""
+
+    typed: Typed = field(default_factory=Typed)
+    """Typed views of what the store holds."""
 
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """The object as the watch has it, else read live, else None: a watch that lags is no proof that it is not there."""

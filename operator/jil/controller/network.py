@@ -45,7 +45,7 @@ class MemberFacts:
 def record_of(deps: Deps, node_id: str) -> JILNodeRecord | None:
     """The record as the watch last saw it."""
     raw = deps.store.get(kinds.JIL_NODE_RECORD, deps.system_namespace, labels.record_name(node_id))
-    return JILNodeRecord.parse(raw) if raw else None
+    return deps.typed(JILNodeRecord, raw) if raw else None
 
 
 def member_facts(deps: Deps, network: JILNetwork) -> list[MemberFacts]:

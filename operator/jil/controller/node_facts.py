@@ -34,16 +34,16 @@ def resolve_node(deps: Deps, node: JILNode) -> Resolved | SpecProblem:
     jurisdictions: list[JILJurisdiction] = []
     for raw in deps.store.list(kinds.JIL_JURISDICTION, namespace):
         with suppress(InvalidObject):
-            jurisdictions.append(JILJurisdiction.parse(raw))
+            jurisdictions.append(deps.typed(JILJurisdiction, raw))
     for jurisdiction in jurisdictions:
         network = deps.store.get(kinds.JIL_NETWORK, None, jurisdiction.spec.network)
         release = deps.store.get(kinds.JIL_RELEASE, None, jurisdiction.spec.release)
         with suppress(InvalidObject):
             if network is not None:
-                networks[jurisdiction.spec.network] = JILNetwork.parse(network)
+                networks[jurisdiction.spec.network] = deps.typed(JILNetwork, network)
         with suppress(InvalidObject):
             if release is not None:
-                releases[jurisdiction.spec.release] = JILRelease.parse(release)
+                releases[jurisdiction.spec.release] = deps.typed(JILRelease, release)
     return resolve(
         node,
         namespace_labels=(space or {}).get("metadata", {}).get("labels", {}),
@@ -154,7 +154,7 @@ def network_of(deps: Deps, record: JILNodeRecord | None) -> JILNetwork | None:
     if raw is None:
         return None
     try:
-        return JILNetwork.parse(raw)
+        return deps.typed(JILNetwork, raw)
     except InvalidObject:
         return None
 

@@ -165,9 +165,5 @@ class NodePreparer:
             if updated == record:
                 break
             record = updated
-            self._deps.store.put(kinds.JIL_NODE_RECORD, await self._raw_record(record))
         self._verified[node.metadata.uid] = (record.spec.keys, now)
         return record
-
-    async def _raw_record(self, record: JILNodeRecord) -> Manifest:
-        return await self._deps.client.get(kinds.JIL_NODE_RECORD, record.name, self._deps.system_namespace)

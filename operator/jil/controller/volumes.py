@@ -14,6 +14,7 @@ from jil.api.record import JILNodeRecord, Volume
 from jil.cluster.client import Manifest
 from jil.cluster.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from jil.controller.deps import Deps
+from jil.controller.node_gate import side_by_side
 from jil.render import storage
 from jil.render.context import NodeContext
 
@@ -56,8 +57,11 @@ class Volumes:
         waiting: list[str] = []
         larger: list[str] = []
         only_on: dict[str, str] = {}
-        for component in storage.components(ctx):
-            claim = await _claim(self._deps, ctx, component, volumes.get(component.value))
+        components = storage.components(ctx)
+        claims = await side_by_side([_claim(self._deps, ctx, one, volumes.get(one.value)) for one in components])
+        bound = [str(found) for claim in claims if isinstance(claim, dict) and (found := _to_keep(claim))]
+        hosts = dict(zip(bound, await side_by_side([self._kept(name) for name in bound]), strict=True))
+        for component, claim in zip(components, claims, strict=True):
             if isinstance(claim, _Lost):
                 problems.append((component, claim.reason, claim.message))
                 continue
@@ -82,7 +86,7 @@ class Volumes:
             elif pv_name is None:
                 waiting.append(f"{claim['metadata']['name']} is not bound yet")
             else:
-                host = await self._kept(pv_name)
+                host = hosts[pv_name]
                 if host is not None:
                     only_on[component.value] = host
                 if claim.get("shrunk"):
@@ -104,6 +108,14 @@ class Volumes:
             finding = true(type_, Reason.READY, f"{len(volumes)} volumes are bound and kept on deletion")
         blocked = frozenset(c for c, reason, _ in problems if reason is not Reason.VOLUME_DELETING)
         return VolumesOutcome(record, finding, blocked, only_on)
+
+
+def _to_keep(claim: Manifest) -> str | None:
+    """The volume of a claim that is well: bound, and neither lost nor on its way out."""
+    if claim.get("status", {}).get("phase") == "Lost" or claim["metadata"].get("deletionTimestamp"):
+        return None
+    name: str | None = claim.get("spec", {}).get("volumeName")
+    return name
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ fencing number. What must end the process (exit code 1): Kopf has ended, a task 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -55,6 +56,8 @@ _FRESH_SECONDS = 10.0
 #: and nothing says when Kopf has listed a kind.
 _EARLY_SWEEPS = (2.0, 3.0, 5.0, 10.0)
 _RETRY_SECONDS = 2.0
+#: Of the garbage collector: new objects before the youngest are looked at, and how often before the older ones are.
+_PORTIONS = (20_000, 20, 20)
 _EVENT_SECONDS = 2.0
 
 
@@ -290,6 +293,7 @@ class Runtime:
     async def _sweep_forever(self) -> None:
         # Before the watch: a kind whose CRD is missing is waited for here, Kopf would never hear of it.
         await self._fill()
+        _spare_the_heap()
         log.info("the store is full")
         self._watch.start()
         for pause in _EARLY_SWEEPS:
@@ -334,6 +338,15 @@ class Runtime:
         self.elector.doubt()
         self._connection.sever()
         self._lease_connection.sever()
+
+
+def _spare_the_heap() -> None:
+    """Modules, models and the store's trees live as long as the process and are freed, if at all, by their count: a
+    collector that goes through them again and again finds nothing. It was an eighth of the CPU of a bring-up, in pauses of
+    0.1 s at 30 nodes. What comes later is collected as ever, in larger portions."""
+    gc.set_threshold(*_PORTIONS)
+    gc.collect()
+    gc.freeze()
 
 
 def _open() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from jil.api import kinds
+from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.apply import Applier, Change, gap, hashes
-from jil.cluster.errors import Conflict, GrantRequired, NotFound
+from jil.cluster.errors import Conflict, GrantRequired, NotFound, NotOurs
+from jil.cluster.review import ABSENT
 from tests.unit.cluster.objects import APPLIED_TREE, entry, statefulset, stored
 
 SIDECAR: dict[str, Any] = {
@@ -53,6 +54,8 @@ class Recorder:
         if self.conflicts:
             self.conflicts -= 1
             raise Conflict("PATCH", "/x", status=409)
+        if self.live is not None and manifest["metadata"].get("resourceVersion", "10") not in ("10", "11"):
+            raise Conflict("PATCH", "/x", status=409)  # as the API server answers to any other version
         if self.changes_nothing and self.live is not None:
             return self.live
         others = self.live["metadata"]["managedFields"][1:] if self.live else []
@@ -91,12 +94,13 @@ async def test_what_is_equal_is_not_written() -> None:
     assert (client.applied, client.patched, client.reads) == ([], [], 0)
 
 
-async def test_what_is_missing_is_read_once_more_and_then_created() -> None:
+async def test_what_is_missing_is_created_without_a_read_by_a_write_that_takes_nothing_over() -> None:
     client, remembered = Recorder(), []
     applier = Applier(client, remember=lambda kind, obj: remembered.append((kind.kind, obj["metadata"]["name"])))
     outcome = await applier.ensure(statefulset(), None)
     assert outcome.change == Change.CREATED
-    assert client.reads == 1
+    assert client.reads == 0
+    assert client.applied[0]["metadata"]["resourceVersion"] == ABSENT
     assert remembered == [("StatefulSet", "node-database")]
 
 
@@ -104,7 +108,28 @@ async def test_a_lagging_store_does_not_lower_the_replicas_of_what_is_there() ->
     client = Recorder(live_of(statefulset(replicas=3)))
     with pytest.raises(GrantRequired, match="from 3 to 1"):
         await Applier(client).ensure(statefulset(), None)
-    assert client.applied == []
+    assert [one["metadata"]["resourceVersion"] for one in client.applied] == [ABSENT], "and that one was refused"
+    assert client.reads == 1
+
+
+async def test_i4_what_somebody_else_made_under_the_name_is_not_taken_over() -> None:
+    theirs = live_of(statefulset())
+    theirs["metadata"]["labels"], theirs["metadata"]["annotations"] = {}, {}
+    client = Recorder(theirs)
+    ours = statefulset()
+    ours["metadata"]["labels"] = {labels.APP_MANAGED_BY: labels.MANAGED_BY}
+    with pytest.raises(NotOurs):
+        await Applier(client).ensure(ours, None)
+    assert client.live is theirs
+
+
+async def test_a_server_that_makes_nothing_under_a_version_is_read_and_asked_without() -> None:
+    client = Recorder()
+    client.conflicts = 1
+    outcome = await Applier(client).ensure(statefulset(), None)
+    assert outcome.change == Change.CREATED
+    assert client.reads == 1
+    assert "resourceVersion" not in client.applied[1]["metadata"]
 
 
 async def test_the_write_is_bound_to_the_version_that_was_looked_at() -> None:
