@@ -56,7 +56,7 @@ class NodeReconciler:
         self._permits = Permits(deps)
         self._acts = NodeActs(deps)
         self._removal = NodeRemoval(deps, self._acts)
-        self.orphans = Orphans(deps, self._acts, self._removal)
+        self.orphans = Orphans(deps, self._acts, self._removal, self._let_start)
         self._status = NodeStatusWriter(deps)
         self._preparer = NodePreparer(deps)
         self._heights = SignedHeights(deps)
@@ -132,14 +132,19 @@ class NodeReconciler:
 
     async def _permit(self, node: JILNode, record: JILNodeRecord) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
         """The permit of a validator that is meant to have a pod now, whatever the spec wants of it later."""
+        return await self._let_start(PermitFor(node.metadata.namespace or "", node.name), record)
+
+    async def _let_start(
+        self, node: PermitFor, record: JILNodeRecord
+    ) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
+        """The same, of a node that may be known by its children and its record alone."""
         record = await self._permits.note_end(record)
-        namespace = node.metadata.namespace or ""
         name = labels.child_name(node.name, Component.VALIDATOR)
-        workload = self._deps.store.get(kinds.STATEFUL_SET, namespace, name)
+        workload = self._deps.store.get(kinds.STATEFUL_SET, node.namespace, name)
         if workload is None or workload["spec"].get("replicas", 1) == 0:
             return record, None
         only_on = await self._volumes.validator_host(record)
-        return await self._permits.ensure(PermitFor(namespace, node.name), record, only_on=only_on)
+        return await self._permits.ensure(node, record, only_on=only_on)
 
     # -- preparation -------------------------------------------------------------------------------------------------
     async def _refuse(self, raw: Manifest, node: JILNode, problem: SpecProblem) -> None:
@@ -296,11 +301,11 @@ class NodeReconciler:
         return ctx.node.replicas(service) if service is not None else 0
 
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
-        """What workloads refer to, and what guards them; then the workloads, with the replicas that their turn gives them.
-        Each side by side."""
+        """What workloads refer to, side by side; then the workloads, one after the other in their starting order."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
         await side_by_side([self._apply_one(raw, intent) for intent in supports])
-        await side_by_side([self._apply_one(raw, intent) for intent in render_node.workloads(rendered)])
+        for intent in render_node.workloads(rendered):
+            await self._apply_one(raw, intent)
 
     async def _apply_one(self, raw: Manifest, intent: Object) -> None:
         kind, meta = kinds.kind_of(intent), intent["metadata"]

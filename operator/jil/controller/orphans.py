@@ -3,16 +3,20 @@
 They are taken down as a deletion would have done it, in order and under grants where power is at stake; volumes, keys,
 record and the p2p Service stay. Not at once: whoever lost a JILNode by mistake has a while to apply it again, and the
 API server itself is asked whether it is really gone.
+
+Until its validator may go it is a member like any other: it is heard, and a pod that was evicted is let start again, as
+that of a node whose deletion waits. It is not drained: what admits a drain admits the removal, which is asked for anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from jil.api import kinds, labels
+from jil.api.conditions import Reason
 from jil.api.network import JILNetwork
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
@@ -25,6 +29,7 @@ from jil.controller.node_acts import NodeActs
 from jil.controller.node_audit import audit
 from jil.controller.node_gate import ActSubject
 from jil.controller.node_removal import CLEARED, NodeRemoval
+from jil.controller.permits import PermitFor
 from jil.engine.queue import Key
 from jil.engine.runtime import Result
 from jil.plan.lifecycle import Goal, plan_lifecycle
@@ -40,11 +45,16 @@ WAIT_SECONDS: Final = 15.0
 _WORKLOADS: Final = (kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.POD)
 
 
+Permit = Callable[[PermitFor, JILNodeRecord], Awaitable[tuple[JILNodeRecord, tuple[Reason, str] | None]]]
+"""Gives the pod of a validator its permit. The record as it is then, and why the pod has to wait, if it has to."""
+
+
 class Orphans:
     """The children of one JILNode that does not exist, and the search for such nodes."""
 
-    def __init__(self, deps: Deps, acts: NodeActs, removal: NodeRemoval) -> None:
+    def __init__(self, deps: Deps, acts: NodeActs, removal: NodeRemoval, permit: Permit) -> None:
         self._deps = deps
+        self._permit = permit
         self._acts = acts
         self._removal = removal
         self._since: dict[Key, float] = {}
@@ -61,6 +71,7 @@ class Orphans:
                 kept = "its JILNode is gone; volumes, keys, record and p2p Service are kept"
                 audit("orphans.removed", node=f"{namespace}/{key.name}", why=kept)
             return Result()
+        await self._let_start(namespace, key.name, children)
         grace, now = self._deps.orphan_grace, self._deps.clock.monotonic()
         waited = now - self._since.setdefault(key, now)
         if waited < grace:
@@ -88,6 +99,21 @@ class Orphans:
             await self._removal.clear(subject)
         # What ends, ends with an event of its own: the look in between is for what was missed.
         return Result(requeue_after=1.0 if plan.done or plan.act else WAIT_SECONDS)
+
+    async def _let_start(self, namespace: str, name: str, children: list[Manifest]) -> None:
+        """The network cannot spare this validator, or its JILNode is about to be applied again: a pod that Kubernetes
+        made anew starts as it would have with its JILNode. By the record of just that JILNode, read live: another one that
+        has taken it over since may start its own."""
+        record = self._record(namespace, name, children)
+        record = await self._deps.records.read(record.spec.node_id) if record else None
+        if record is None or not _made_by(record, namespace, name, children):
+            return
+        record, hold = await self._permit(PermitFor(namespace, name), record)
+        if hold is not None:
+            note = (
+                f"the validator of {namespace}/{name}, whose JILNode is gone, waits: {hold[1]}. Apply the JILNode again"
+            )
+            self._deps.events.warning(self._told_at(namespace), hold[0], note, action="Start")
 
     def back(self, key: Key) -> None:
         """The JILNode is there: should it be lost once more, its grace begins anew and it is told again."""
@@ -119,9 +145,13 @@ class Orphans:
         record = self._record(namespace, name, children)
         named = next((c["metadata"]["labels"][labels.NETWORK] for c in children if _network(c)), None)
         network = node_facts.network_of(self._deps, record) or self._network(named)
+        of = record.spec.network if record else named
+        return ActSubject(self._told_at(namespace), namespace, name, of, network, record)
+
+    def _told_at(self, namespace: str) -> Manifest:
+        """What Events are about: there is no JILNode to bear them."""
         told = next(iter(self._deps.store.list(kinds.JIL_JURISDICTION, namespace)), None)
-        raw = told or self._deps.store.get(kinds.NAMESPACE, None, namespace) or {}
-        return ActSubject(raw, namespace, name, record.spec.network if record else named, network, record)
+        return told or self._deps.store.get(kinds.NAMESPACE, None, namespace) or {}
 
     def _record(self, namespace: str, name: str, children: list[Manifest]) -> JILNodeRecord | None:
         """The record that let this validator's pod start: its key is in there, whoever has taken it over since. Else the
@@ -130,15 +160,13 @@ class Orphans:
         """
         pod = self._deps.store.get(kinds.POD, namespace, labels.pod_name(name, labels.Component.VALIDATOR))
         started = pod["metadata"]["uid"] if pod else None
-        made_for = {(child["metadata"].get("labels") or {}).get(labels.NODE_UID) for child in children} - {None}
         records = [
             JILNodeRecord.parse(raw)
             for raw in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace)
         ]
         found = [r for r in records if r.spec.permit is not None and r.spec.permit.pod_uid == started]
         if not found:
-            owners = [(r, r.spec.owner) for r in records]
-            found = [r for r, o in owners if (o.namespace, o.name) == (namespace, name) and o.uid in made_for]
+            found = [r for r in records if _made_by(r, namespace, name, children)]
         return found[0] if len(found) == 1 else None
 
     def _network(self, name: str | None) -> JILNetwork | None:
@@ -169,6 +197,13 @@ class Orphans:
                 if store.get(kinds.JIL_NODE, meta.get("namespace"), node) is None:
                     gone.add(Key(kinds.JIL_NODE.kind, meta.get("namespace"), node))
         return gone
+
+
+def _made_by(record: JILNodeRecord, namespace: str, name: str, children: list[Manifest]) -> bool:
+    """Whether the children were made for the JILNode that owns the record."""
+    made_for = {(child["metadata"].get("labels") or {}).get(labels.NODE_UID) for child in children}
+    owner = record.spec.owner
+    return (owner.namespace, owner.name) == (namespace, name) and owner.uid in made_for
 
 
 def _network(child: Manifest) -> str | None:

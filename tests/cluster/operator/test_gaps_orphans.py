@@ -126,6 +126,20 @@ def test_i2_an_orphaned_validator_that_its_network_cannot_lose_goes_on(short: Wo
         60,
     )
     assert _pods(short, namespace) == pods, "a node whose validator may not go stays whole"
+    path = f"{CORE}/{namespace}/pods/{name}-validator-0"
+    evicted = short.api.get(path)["metadata"]["uid"]
+    short.api.delete(path)
+
+    def runs_again() -> bool:
+        pod = short.api.get(path)
+        containers = pod["status"].get("containerStatuses", [])
+        return (
+            pod["metadata"]["uid"] != evicted and bool(containers) and all("running" in c["state"] for c in containers)
+        )
+
+    short.until(runs_again, "the evicted validator to be let start again, as its removal is still refused")
+    permit = short.record(name)["spec"]["permit"]
+    assert (permit["podUID"], permit["mode"]) == (short.api.get(path)["metadata"]["uid"], "require")
 
 
 def _without_its_statefulset(world: World, namespace: str, name: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any, cast
 import pytest
 
 from jil.api import kinds, labels
+from jil.api.conditions import Reason
 from jil.api.kinds import Kind
+from jil.api.record import JILNodeRecord
 from jil.cluster.errors import NotFound
 from jil.controller import orphans
 from jil.controller.deps import Deps
@@ -17,6 +19,7 @@ from jil.controller.node_acts import NodeActs
 from jil.controller.node_gate import ActSubject
 from jil.controller.node_removal import NodeRemoval
 from jil.controller.orphans import Orphans
+from jil.controller.permits import PermitFor
 from jil.controller.release_trust import ReleaseTrust
 from jil.engine.queue import Key
 from jil.engine.store import Store
@@ -34,6 +37,9 @@ class _Rig:
     def __init__(self) -> None:
         self.store, self.clock, self.live = Store(), FakeClock(), cast("dict[str, Any] | None", None)
         self.steps, self.told, self._version = 0, 0, 10
+        self.records, self.let_start = dict[str, dict[str, Any]](), list[str]()
+        self.hold: tuple[Reason, str] | None = None
+        self.refusal: str | None = None
         self.store.put(kinds.NAMESPACE, {"metadata": {"name": SPACE, "uid": "space", "resourceVersion": "1"}})
         marks = {labels.NODE: NAME, labels.NETWORK: "jil-devnet", labels.APP_NAME: "rates"}
         meta = {"name": f"{NAME}-rates", "namespace": SPACE, "uid": "s", "resourceVersion": "2", "labels": marks}
@@ -43,12 +49,21 @@ class _Rig:
             clock=self.clock,
             client=self,
             events=self,
+            records=self,
             orphan_grace=GRACE,
             system_namespace="jil-system",
             health=SimpleNamespace(forget=lambda node: None),
         )
         self.deps = cast(Deps, deps)
-        self.orphans = Orphans(self.deps, cast(NodeActs, self), cast(NodeRemoval, self))
+        self.orphans = Orphans(self.deps, cast(NodeActs, self), cast(NodeRemoval, self), self.permit)
+
+    async def read(self, node_id: str) -> JILNodeRecord | None:
+        raw = self.records.get(node_id)
+        return JILNodeRecord.parse(raw) if raw else None
+
+    async def permit(self, node: PermitFor, record: JILNodeRecord) -> tuple[JILNodeRecord, tuple[Reason, str] | None]:
+        self.let_start.append(record.spec.node_id)
+        return record, self.hold
 
     async def get(self, kind: Kind, name: str, namespace: str) -> dict[str, Any]:
         if self.live is None:
@@ -58,8 +73,9 @@ class _Rig:
     def warning(self, *_: object, **__: object) -> None:
         self.told += 1
 
-    async def perform(self, subject: ActSubject, plan: LifecyclePlan) -> None:
+    async def perform(self, subject: ActSubject, plan: LifecyclePlan) -> str | None:
         self.steps += 1
+        return self.refusal
 
     async def clear(self, subject: ActSubject) -> bool:
         return False
@@ -176,3 +192,52 @@ def test_i2_the_record_is_the_one_that_let_the_pod_start_or_that_its_children_we
     assert (subject.record.spec.node_id if subject.record else None) == expected
     if expected is None:
         assert subject.address is None, "not known, which is not: there never was a key"
+
+
+def _validator(rig: _Rig, made_for: str) -> None:
+    """The StatefulSet of the orphaned validator, and the pod that was made anew after an eviction."""
+    marks = {labels.NODE: NAME, labels.APP_NAME: "validator", labels.NODE_UID: made_for}
+    meta = {"namespace": SPACE, "resourceVersion": "3", "labels": marks}
+    workload = {**kinds.STATEFUL_SET.head(NAME, SPACE), "metadata": {**meta, "name": f"{NAME}-validator", "uid": "w"}}
+    rig.store.put(kinds.STATEFUL_SET, {**workload, "spec": {"replicas": 1}, "status": {}})
+    pod = {**meta, "name": labels.pod_name(NAME, labels.Component.VALIDATOR), "uid": "anew", "labels": {**marks}}
+    del pod["labels"][labels.NODE_UID]
+    rig.store.put(kinds.POD, {"metadata": pod, "spec": {}, "status": {}})
+
+
+async def test_i2_i3_an_evicted_pod_is_let_start_while_its_removal_is_refused_and_before_it_is_asked_for() -> None:
+    """Else an eviction would do to the network what the gate refuses to do."""
+    rig = _Rig()
+    _validator(rig, "gone")
+    record = _record("CH-AAA-01", "gone", permit="before")
+    rig.store.put(kinds.JIL_NODE_RECORD, record)
+    rig.records["CH-AAA-01"] = record
+    rig.refusal = "no validator can be spared now"
+    await rig.orphans(KEY)
+    assert (rig.let_start, rig.steps) == (["CH-AAA-01"], 0), "it may be applied again: nothing is taken down yet"
+    rig.clock.advance(GRACE)
+    await rig.orphans(KEY)
+    assert (rig.let_start, rig.steps) == (["CH-AAA-01"] * 2, 1)
+
+
+async def test_i1_a_record_that_another_jilnode_has_taken_over_lets_no_orphan_start() -> None:
+    rig = _Rig()
+    _validator(rig, "gone")
+    rig.store.put(kinds.JIL_NODE_RECORD, _record("CH-AAA-01", "gone"))
+    rig.records["CH-AAA-01"] = _record("CH-AAA-01", "another", owner="ch-zug-02")
+    await rig.orphans(KEY)
+    rig.records["CH-AAA-01"] = _record("CH-AAA-01", "another")
+    await rig.orphans(KEY)
+    rig.records.clear()
+    await rig.orphans(KEY)
+    assert rig.let_start == []
+
+
+async def test_i1_an_orphan_that_has_to_wait_says_why_where_it_is_read() -> None:
+    rig = _Rig()
+    _validator(rig, "gone")
+    rig.store.put(kinds.JIL_NODE_RECORD, _record("CH-AAA-01", "gone"))
+    rig.records["CH-AAA-01"] = _record("CH-AAA-01", "gone")
+    rig.hold = (Reason.FENCING_UNCONFIRMED, "the pod before vanished unseen")
+    await rig.orphans(KEY)
+    assert rig.told == 1
