@@ -301,11 +301,11 @@ class NodeReconciler:
         return ctx.node.replicas(service) if service is not None else 0
 
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
-        """What workloads refer to, side by side; then the workloads, one after the other in their starting order."""
+        """What workloads refer to, and what guards them; then the workloads, with the replicas that their turn gives them.
+        Each side by side."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
         await side_by_side([self._apply_one(raw, intent) for intent in supports])
-        for intent in render_node.workloads(rendered):
-            await self._apply_one(raw, intent)
+        await side_by_side([self._apply_one(raw, intent) for intent in render_node.workloads(rendered)])
 
     async def _apply_one(self, raw: Manifest, intent: Object) -> None:
         kind, meta = kinds.kind_of(intent), intent["metadata"]
