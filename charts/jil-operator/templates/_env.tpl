@@ -44,6 +44,14 @@
 - name: JIL_REGISTRY_CA
   value: /etc/jil/registry-ca/ca.crt
 {{- end }}
+{{- if include "jil-operator.nodeLogins" . }}
+- name: JIL_NODE_LOGIN_REGISTRY
+  value: {{ .Values.registries.nodeLogins.registry | quote }}
+- name: JIL_NODE_LOGIN_KEY
+  value: /etc/jil/node-logins/issuer.pem
+- name: JIL_NODE_LOGIN_LIFETIME
+  value: {{ .Values.registries.nodeLogins.lifetime | quote }}
+{{- end }}
 {{- with .Values.registries.endpoints }}
 - name: JIL_REGISTRY_ENDPOINTS
   value: {{ toJson . | quote }}

@@ -37,3 +37,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "image: the operator's image is missing. It is named by digest, because a tag can be moved to other content: --set image.ref=<registry>/<repository>@sha256:<64 hex digits>. To find the digest of a tag: crane digest <registry>/<repository>:<tag>" -}}
 {{- end -}}
 {{- end -}}
+
+{{/* "true" when nodes have logins of their own; fails on values that would open nothing. */}}
+{{- define "jil-operator.nodeLogins" -}}
+{{- with .Values.registries.nodeLogins }}
+{{- if ne (empty .registry) (empty .keySecret) }}
+{{- fail "registries.nodeLogins: give registry and keySecret, or neither" }}
+{{- end }}
+{{- $mirror := splitList "/" $.Values.nodes.mirror | first }}
+{{- if and .registry $mirror (ne $mirror .registry) }}
+{{- fail (printf "registries.nodeLogins.registry: nodes pull from the mirror %s, so a login at %s would open nothing; give the mirror's host" $mirror .registry) }}
+{{- end }}
+{{- if .registry }}true{{ end }}
+{{- end }}
+{{- end -}}

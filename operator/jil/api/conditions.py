@@ -35,6 +35,7 @@ class ConditionType(_Word):
 
     SPEC_VALID = "SpecValid", "The spec can be carried out: what it names exists and fits."
     GENESIS_READY = "GenesisReady", "The genesis is frozen and every founder's key is in it."
+    PULL_LOGIN_READY = "PullLoginReady", "The node's own login at the registry is renewed in time."
     IDENTITY_READY = "IdentityReady", "The node id is claimed and all keys are there and are the recorded ones."
     STORAGE_READY = "StorageReady", "Every volume exists, is bound and has the size that was asked for."
     DATABASE_READY = "DatabaseReady", "The database answers."
@@ -51,6 +52,7 @@ class ConditionType(_Word):
 NODE_CONDITIONS: tuple[ConditionType, ...] = (
     ConditionType.SPEC_VALID,
     ConditionType.IMAGE_TRUST,
+    ConditionType.PULL_LOGIN_READY,
     ConditionType.IDENTITY_READY,
     ConditionType.STORAGE_READY,
     ConditionType.DATABASE_READY,
@@ -92,7 +94,7 @@ class Reason(_Word):
     RUNNING = "Running", "The node runs and serves."
     STOPPED = "Stopped", "Stopped because its spec says so; keys and data stay."
     MAINTENANCE = "Maintenance", "In maintenance because its spec says so: it runs and serves nobody."
-    DISABLED = "Disabled", "This node does not have it, by its spec."
+    DISABLED = "Disabled", "This node does not have it, by its spec or by the operator's settings."
 
     VERIFIED = "Verified", "Every image is signed and approved as the policy asks for."
     SUCCEEDED = "Succeeded", "The operation has come to its end."
@@ -150,6 +152,7 @@ class Reason(_Word):
     HEALTH_UNREADABLE = "HealthUnreadable", "The node's health endpoint could not be read: unknown, not down."
     MACHINE_LOST = "MachineLost", "The machine of a pod does not report: the pod may still run there, nothing is moved."
     FENCING_UNCONFIRMED = "FencingUnconfirmed", "A pod vanished unseen and may still be signing somewhere."
+    LOGIN_KEY_UNREADABLE = "LoginKeyUnreadable", "The operator has no key that it could sign pull logins with."
     FORBIDDEN = "Forbidden", "The API server refused a request of the operator: its permissions are missing."
 
 

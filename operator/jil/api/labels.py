@@ -116,6 +116,11 @@ def credentials_secret(node: str) -> str:
     return f"{node}-credentials"
 
 
+def pull_secret(node: str) -> str:
+    """Secret in the node's namespace with its short-lived login at the registry. No key: it is made anew all the time."""
+    return f"{node}-pull"
+
+
 def peers_config_map(node: str) -> str:
     """The one mutable ConfigMap of a node: the peers it lets in, reloaded without a restart."""
     return f"{node}-peers"

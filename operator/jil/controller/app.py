@@ -24,6 +24,7 @@ from jil.controller.jurisdiction import JurisdictionReconciler
 from jil.controller.network import NetworkReconciler
 from jil.controller.node import NodeReconciler
 from jil.controller.operation import Handler, OperationReconciler
+from jil.controller.node_pull_login import NodePullLogin
 from jil.controller.operation_break_glass import BreakGlassHandler
 from jil.controller.operation_confirm import AdoptVolumeHandler, ConfirmFencingHandler
 from jil.controller.pod_ends import PodEnds
@@ -151,7 +152,12 @@ async def run(settings: Settings) -> int:
             system_namespace=settings.system_namespace,
             cluster_uid=cluster_uid,
             orphan_grace=settings.orphan_grace,
-            platform=Platform(settings.image_mirror, settings.image_pull_secrets, settings.priority_classes),
+            platform=Platform(
+                settings.image_mirror,
+                settings.image_pull_secrets,
+                settings.priority_classes,
+                node_logins=settings.node_login_registry is not None,
+            ),
         )
         networks = NetworkReconciler(deps)
         allow_lists = AllowLists(
@@ -170,9 +176,11 @@ async def run(settings: Settings) -> int:
             registry, allow_lists, runtime.clock, namespaces=lambda network: namespaces_of(runtime.store, network)
         )
         trust = ReleaseTrust(deps, verdicts, allow_lists)
-        nodes = NodeReconciler(deps, trust)
+        logins = NodePullLogin(deps, settings)
+        nodes = NodeReconciler(deps, trust, logins)
         runtime.metrics.show_trust(lambda: nodes_by_trust(runtime.store))
         handlers: dict[OperationType, Handler] = {
+        runtime.metrics.show_pull_logins(logins.standing)
             OperationType.CONFIRM_FENCING: ConfirmFencingHandler(deps),
             OperationType.ADOPT_VOLUME: AdoptVolumeHandler(deps),
         }

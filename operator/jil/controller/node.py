@@ -21,6 +21,7 @@ from jil.controller.node_acts import NodeActs
 from jil.controller.node_audit import audit
 from jil.controller.node_gate import ActSubject, side_by_side
 from jil.controller.node_prepare import NodePreparer, Prepared
+from jil.controller.node_pull_login import NodePullLogin
 from jil.controller.node_record import with_release
 from jil.controller.node_removal import NodeRemoval
 from jil.controller.node_status import NodeStatusWriter
@@ -49,9 +50,10 @@ RECHECK_SECONDS = 60.0
 class NodeReconciler:
     """One JILNode per call; everything it needs comes from the store, the record and live reads of what is critical."""
 
-    def __init__(self, deps: Deps, trust: ReleaseTrust) -> None:
+    def __init__(self, deps: Deps, trust: ReleaseTrust, logins: NodePullLogin | None = None) -> None:
         self._deps = deps
         self._trust = NodeTrust(deps, trust)
+        self._logins = logins or NodePullLogin(deps, None)
         self._volumes = Volumes(deps)
         self._permits = Permits(deps)
         self._acts = NodeActs(deps)
@@ -62,10 +64,18 @@ class NodeReconciler:
         self._heights = SignedHeights(deps)
 
     async def __call__(self, key: Key) -> Result:
+        result = await self._look(key)
+        login = self._logins.due_in(key)
+        if login is None or (result.requeue_after is not None and result.requeue_after <= login):
+            return result
+        return Result(requeue_after=login)
+
+    async def _look(self, key: Key) -> Result:
         namespace = key.namespace or ""
         raw = self._deps.store.get(kinds.JIL_NODE, namespace, key.name)
         self._hear(namespace, key.name, declared=raw is not None)
         if raw is None:
+            self._logins.forget(key)
             return await self.orphans(key)
         self.orphans.back(key)
         try:
@@ -125,6 +135,7 @@ class NodeReconciler:
         if record is None or record.spec.owner.uid != node.metadata.uid:
             return
         record, _ = await self._permit(node, record)
+        await self._login(node, raw, record, Goal(node.spec.state))
         subject = ActSubject.of(raw, node, node_facts.network_of(self._deps, record), record)
         host = await self._volumes.validator_host(record)
         await self._acts.settle(subject, Goal(node.spec.state))
@@ -145,6 +156,18 @@ class NodeReconciler:
             return record, None
         only_on = await self._volumes.validator_host(record)
         return await self._permits.ensure(node, record, only_on=only_on)
+
+    async def _login(self, node: JILNode, raw: Manifest, record: JILNodeRecord, goal: Goal) -> Finding:
+        """The node's login at the registry, for as long as a pod of it may have to pull."""
+        namespace = node.metadata.namespace or ""
+        if goal in (Goal.STOPPED, Goal.DELETED) and not any(
+            w.kept or w.pods for w in node_facts.workloads(self._deps, namespace, node.name, [])
+        ):
+            self._logins.forget(Key(kinds.JIL_NODE.kind, namespace, node.name))
+            return true(
+                ConditionType.PULL_LOGIN_READY, Reason.STOPPED, "no pod of the node pulls: its login is not renewed"
+            )
+        return await self._logins.ensure(node, raw, record)
 
     # -- preparation -------------------------------------------------------------------------------------------------
     async def _refuse(self, raw: Manifest, node: JILNode, problem: SpecProblem) -> None:
@@ -179,10 +202,12 @@ class NodeReconciler:
         deps, ctx, record = self._deps, prepared.ctx, prepared.record
         if prepared.node.metadata.deleting:
             record, _ = await self._permit(prepared.node, record)
+            await self._login(prepared.node, prepared.raw, record, Goal.DELETED)
             workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, [])
             subject = ActSubject.of(prepared.raw, prepared.node, prepared.resolved.network, record)
             return await self._take_down(prepared.node, subject, workloads)
         goal = Goal(prepared.node.spec.state)
+        prepared = replace(prepared, login=await self._login(prepared.node, prepared.raw, record, goal))
         if prepared.identity.status != "True":
             return await self._held(prepared, goal)
         hold = prepared.hold
@@ -241,7 +266,7 @@ class NodeReconciler:
             )
         )
         record = await with_release(deps, record, ctx, goal, workloads, ready=verdict.phase == "Ready")
-        verdict = _with_trust(verdict, prepared.trust)
+        verdict = _with(verdict, prepared.trust, prepared.login)
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
         settled = verdict.phase in ("Ready", "Stopped", "Maintenance") and denial is None and plan.act is None
         if settled:
@@ -270,7 +295,7 @@ class NodeReconciler:
                 ran_before=bool(prepared.record.spec.releases),
             )
         )
-        verdict = _with_trust(verdict, prepared.trust)
+        verdict = _with(verdict, prepared.trust, prepared.login)
         await self._status.write(
             prepared.raw, prepared.record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial
         )
@@ -334,6 +359,7 @@ class NodeReconciler:
         record = await self._deps.records.read(node.spec.node_id)
         if record is not None and record.spec.owner.uid == node.metadata.uid:
             record, _ = await self._permit(node, record)
+            await self._login(node, raw, record, Goal.DELETED)
         network = node_facts.network_of(self._deps, record)
         return await self._take_down(node, ActSubject.of(raw, node, network, record), workloads)
 
@@ -366,6 +392,7 @@ def _ran_before(node: Manifest, record: JILNodeRecord) -> bool:
     return bool(record.spec.releases) and node.get("status", {}).get("state") != "Stopped"
 
 
-def _with_trust(verdict: Verdict, trust: Finding | None) -> Verdict:
-    """Ready does not depend on it: a key that is revoked under a running node takes nothing from those it serves."""
-    return verdict if trust is None else replace(verdict, findings=(trust, *verdict.findings))
+def _with(verdict: Verdict, *more: Finding | None) -> Verdict:
+    """Ready does not depend on them: a key that is revoked under a running node, or a registry that it may not enter,
+    takes nothing from those it serves."""
+    return replace(verdict, findings=(*(finding for finding in more if finding is not None), *verdict.findings))

@@ -39,6 +39,8 @@ class Prepared:
     """Why the validator may not start, as far as it is known before its pod is looked at."""
     trust: Finding | None = None
     """How the release that is wanted stands with the network's policy."""
+    login: Finding | None = None
+    """How the node's login at the registry stands."""
 
 
 class NodePreparer:

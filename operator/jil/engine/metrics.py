@@ -29,6 +29,8 @@ OUTCOMES = (
 )
 #: States of image trust; `refused` and `unknown` also of nodes that go on with what they run.
 TRUST_STATES = ("verified", "no_policy", "refused", "unknown")
+#: States of nodes' own logins at the registry.
+LOGIN_STATES = ("fresh", "failed")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ANSWERS = {200: "ok", 201: "ok", 202: "ok", 404: "not_found", 409: "conflict", 410: "gone", 429: "throttled"}
 
@@ -171,6 +173,19 @@ class Metrics:
             family = GaugeMetricFamily("jil_nodes_by_image_trust", text, labels=["state"])
             counts = nodes()
             for state in TRUST_STATES:
+                family.add_metric([state], counts.get(state, 0))
+            return (family,)
+
+        self.registry.register(_Reader(read))
+
+    def show_pull_logins(self, nodes: Callable[[], Mapping[str, int]]) -> None:
+        """Read at every scrape how many JILNodes have a login of their own at the registry, and how many lack it."""
+
+        def read() -> Iterable[Metric]:
+            text = "JILNodes by whether their own login at the registry is there and renewed."
+            family = GaugeMetricFamily("jil_nodes_by_pull_login", text, labels=["state"])
+            counts = nodes()
+            for state in LOGIN_STATES:
                 family.add_metric([state], counts.get(state, 0))
             return (family,)
 

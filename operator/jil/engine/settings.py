@@ -48,6 +48,16 @@ class Settings(BaseSettings):
         description="Where registries are reached if not at https://NAME: name in images -> base URL, as JSON.",
     )
 
+    node_login_registry: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$",
+        description="Host[:port] that nodes pull from with a login of their own; unset for no such logins.",
+    )
+    node_login_key: str | None = Field(
+        default=None, description="Path of the Ed25519 key (PEM) that these logins are signed with."
+    )
+    node_login_lifetime: int = Field(default=3600, ge=60, le=86400, description="Seconds that such a login holds.")
+
     orphan_grace: float = Field(
         default=60.0, ge=0, description="Children whose JILNode is gone are left alone for this long."
     )
@@ -73,6 +83,18 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _lease_times_fit(self) -> Self:
         self.lease_times()
+        return self
+
+    @model_validator(mode="after")
+    def _node_logins_can_be_used(self) -> Self:
+        if (self.node_login_registry is None) != (self.node_login_key is None):
+            raise ValueError("node logins need both: JIL_NODE_LOGIN_REGISTRY and JIL_NODE_LOGIN_KEY")
+        mirror = (self.image_mirror or "").partition("/")[0]
+        if mirror and self.node_login_registry and mirror != self.node_login_registry:
+            raise ValueError(
+                f"nodes pull from the mirror {mirror} (JIL_IMAGE_MIRROR), so a login at {self.node_login_registry} would open"
+                " nothing: JIL_NODE_LOGIN_REGISTRY must be the mirror's host[:port]"
+            )
         return self
 
     def lease_times(self) -> LeaseTimes:

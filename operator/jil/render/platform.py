@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jil.api import labels
 from jil.api.labels import Component
 
 PRIORITY_CLASSES: Mapping[str, str] = {
@@ -26,11 +27,13 @@ SERVICE_PRIORITY_CLASS = "jil-service"
 @dataclass(frozen=True)
 class Platform:
     """``image_mirror``: ``host[:port][/path]`` that stands for every registry; ``pull_secrets``: names of Secrets in the
-    jurisdictions' namespaces; ``priority_classes``: whether the chart's classes are set on the pods."""
+    jurisdictions' namespaces; ``priority_classes``: whether the chart's classes are set on the pods; ``node_logins``:
+    whether every node has a pull Secret of its own."""
 
     image_mirror: str | None = None
     pull_secrets: tuple[str, ...] = ()
     priority_classes: bool = False
+    node_logins: bool = False
 
     def image(self, reference: str) -> str:
         """The image as it is pulled here: the registry's host is replaced, path and digest stay, so it is the same
@@ -42,11 +45,12 @@ class Platform:
         # Without a host a name belongs to Docker's own registry; its path is whole already.
         return f"{self.image_mirror.rstrip('/')}/{rest if named else reference}"
 
-    def pod_fields(self, component: str) -> dict[str, object]:
-        """Fields of the pod's spec; empty when nothing is set."""
+    def pod_fields(self, node: str, component: str) -> dict[str, object]:
+        """Fields of the spec of a pod of JILNode ``node``; empty when nothing is set."""
         fields: dict[str, object] = {}
-        if self.pull_secrets:
-            fields["imagePullSecrets"] = [{"name": name} for name in self.pull_secrets]
+        own = (labels.pull_secret(node),) if self.node_logins else ()
+        if own or self.pull_secrets:
+            fields["imagePullSecrets"] = [{"name": name} for name in (*own, *self.pull_secrets)]
         if self.priority_classes:
             fields["priorityClassName"] = PRIORITY_CLASSES.get(component, SERVICE_PRIORITY_CLASS)
         return fields

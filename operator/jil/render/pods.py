@@ -134,7 +134,7 @@ def stateful_set(
 def base_pod_spec(ctx: NodeContext, component: str) -> Object:
     """What every pod has; ``component`` decides its priority."""
     spec: Object = {
-        **ctx.platform.pod_fields(component),
+        **ctx.platform.pod_fields(ctx.name, component),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(),

@@ -65,3 +65,55 @@ def test_pull_secrets_are_a_json_list() -> None:
     (container,) = only(operator(*MIRROR), "Deployment", "jil-operator")["spec"]["template"]["spec"]["containers"]
     value = next(entry["value"] for entry in container["env"] if entry["name"] == "JIL_IMAGE_PULL_SECRETS")
     assert json.loads(value) == ["registry"]
+
+
+LOGINS = ("--set", "registries.nodeLogins.registry=registry.local:5000,registries.nodeLogins.keySecret=issuer")
+
+
+def test_node_logins_reach_the_operator_with_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifests = operator(*LOGINS)
+    settings = _settings(manifests, monkeypatch)
+    assert (settings.node_login_registry, settings.node_login_lifetime) == ("registry.local:5000", 3600)
+    pod = only(manifests, "Deployment", "jil-operator")["spec"]["template"]["spec"]
+    (volume,) = [v["secret"] for v in pod["volumes"] if v["name"] == "node-logins"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "node-logins"]
+    assert settings.node_login_key == f"{mount['mountPath']}/{volume['items'][0]['path']}"
+    assert "subPath" not in mount, "a kubelet brings no new key into a subPath"
+    assert (volume["secretName"], volume["optional"], volume["defaultMode"]) == ("issuer", True, 0o440)
+
+
+def test_the_right_to_update_secrets_comes_with_node_logins_and_their_guard() -> None:
+    def secrets(manifests: list[Manifest]) -> list[str]:
+        role = only(manifests, "ClusterRole", "jil-operator-namespace")
+        (verbs,) = [rule["verbs"] for rule in role["rules"] if rule["resources"] == ["secrets"]]
+        return list(verbs)
+
+    def guards(manifests: list[Manifest]) -> set[str]:
+        return {m["metadata"]["name"] for m in of_kind(manifests, "ValidatingAdmissionPolicy")}
+
+    assert secrets(operator()) == ["get", "create"]
+    assert "jil-operator-secrets" not in guards(operator())
+    assert secrets(operator(*LOGINS)) == ["get", "create", "update"]
+    assert "jil-operator-secrets" in guards(operator(*LOGINS))
+    assert "jil-operator-secrets" not in guards(operator(*LOGINS, "--set", "guards.secrets=false"))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ("registries.nodeLogins.registry=r.local", "registry and keySecret"),
+        ("registries.nodeLogins.keySecret=k", "registry and keySecret"),
+        (
+            "registries.nodeLogins.registry=r.local/path,registries.nodeLogins.keySecret=k",
+            "/registries/nodeLogins/registry",
+        ),
+        ("registries.nodeLogins.lifetime=30", "/registries/nodeLogins/lifetime"),
+        (
+            "registries.nodeLogins.registry=r.local,registries.nodeLogins.keySecret=k,nodes.mirror=m.local/x",
+            "mirror's host",
+        ),
+    ],
+)
+def test_node_logins_that_would_open_nothing_are_refused(values: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        operator("--set", values)

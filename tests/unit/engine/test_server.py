@@ -28,6 +28,7 @@ class Rig:
         self.metrics.show_queue(self.queue)
         self.metrics.show_store(lambda: [("Pod", 3)])
         self.metrics.show_trust(lambda: {"refused": 1})
+        self.metrics.show_pull_logins(lambda: {"fresh": 1})
         self.server = HttpServer(
             host="127.0.0.1",
             port=0,

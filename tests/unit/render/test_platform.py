@@ -64,6 +64,12 @@ def test_pull_secrets_are_named_in_every_pod() -> None:
     assert all("imagePullSecrets" not in spec for spec in _templates(Platform()).values())
 
 
+def test_a_node_pulls_with_its_own_login_first_and_the_name_of_its_secret_never_changes() -> None:
+    """What is renewed is the Secret's content: no template changes, so no pod moves."""
+    for component, spec in _templates(Platform(pull_secrets=("mirror",), node_logins=True)).items():
+        assert spec["imagePullSecrets"] == [{"name": "ch-zug-01-pull"}, {"name": "mirror"}], component
+
+
 def test_the_validator_is_given_up_last_and_services_first() -> None:
     set_on = {
         component: spec["priorityClassName"] for component, spec in _templates(Platform(priority_classes=True)).items()
