@@ -15,18 +15,18 @@ import pytest
 from testbed.controlplane import ControlPlane
 from tests.cluster.registry import rig as registries
 from tests.cluster.registry.liar import Liar, running
-from tests.cluster.trust.rig import LIAR, Rig
+from tests.cluster.trust.rig import LIAR, LIARS_LOGIN, Rig
 from tests.sim.world import World
 
 
 @contextlib.contextmanager
-def lying() -> Iterator[tuple[Liar, str]]:
-    """The server that lies, in a thread of its own, and where it is."""
+def lying(name: str | None = None) -> Iterator[tuple[Liar, str]]:
+    """A server that does what tests say, in a thread of its own, and where it is; ``name``: how images call it."""
     ready: queue.Queue[tuple[Liar, str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def serve() -> None:
         async with running() as liar:
-            address, liar.host = liar.host, LIAR
+            address, liar.host = liar.host, name or liar.host
             done = asyncio.Event()
             ready.put((liar, f"http://{address}", asyncio.get_running_loop(), done))
             await done.wait()
@@ -45,12 +45,17 @@ def lying() -> Iterator[tuple[Liar, str]]:
 def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Networks with policies; every test has its own network, namespace, release and node."""
     folder = tmp_path_factory.mktemp("trust")
-    with registries.distribution(tmp_path_factory.mktemp("registry")) as registry, lying() as (liar, url):
+    with (
+        registries.distribution(tmp_path_factory.mktemp("registry")) as registry,
+        lying(LIAR) as (liar, url),
+        lying() as (storage, _),
+    ):
         auth = base64.b64encode(f"{registries.USER}:{registries.PASSWORD}".encode()).decode()
         config = folder / "config.json"
-        config.write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+        logins = {registry.host: {"auth": auth}, LIAR: {"auth": LIARS_LOGIN}}
+        config.write_text(json.dumps({"auths": logins}))
         env = {"JIL_REGISTRY_CONFIG": str(config), "JIL_REGISTRY_CA": str(registry.ca)}
         env["JIL_REGISTRY_ENDPOINTS"] = json.dumps({LIAR: url})
         with ControlPlane() as plane, World(plane, folder, env) as world:
             world.operator()
-            yield Rig(world, registry, liar)
+            yield Rig(world, registry, liar, storage)

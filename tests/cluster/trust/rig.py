@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,8 @@ _numbers = itertools.count(1)
 COMMIT = "5f3c" * 10
 LIAR = "liar.example.com"
 """How images of the registry that lies are called; the operator's settings say where it is."""
+LIARS_LOGIN = base64.b64encode(b"node:s3cr3t-of-the-liar").decode()
+"""What the operator shows it when it asks."""
 DAY = timedelta(days=1)
 
 
@@ -118,10 +121,12 @@ class Place:
 class Rig:
     """The world, the registry, and what is made in them."""
 
-    def __init__(self, world: World, registry: Registry, liar: Liar) -> None:
+    def __init__(self, world: World, registry: Registry, liar: Liar, storage: Liar) -> None:
         self.world = world
         self.registry = registry
         self.liar = liar
+        #: Another server, which the liar may redirect to.
+        self.storage = storage
 
     def push(self, attach: Callable[[Image], Iterable[bytes]], **manifest: Any) -> Image:
         """An image that nobody has, with what is attached to it."""

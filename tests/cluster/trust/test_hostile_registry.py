@@ -12,7 +12,7 @@ from aiohttp import web
 
 from jil.observe.registry import media
 from tests.cluster.registry.liar import MANIFEST, Liar
-from tests.cluster.trust.rig import Image, Place, Rig, good_image
+from tests.cluster.trust.rig import LIARS_LOGIN, Image, Place, Rig, good_image
 
 _numbers = itertools.count(1)
 BIG = 4 * 1024 * 1024
@@ -97,6 +97,29 @@ def indexed(liar: Liar, release: str, *, swapped: bool) -> Image:
     return honest(liar, release, index, media.OCI_INDEX)
 
 
+def redirected(liar: Liar, storage: Liar, release: str, *, asks: bool) -> Image:
+    """An image whose manifest the registry, once it has seen its login, redirects to ``storage``, another host.
+
+    ``asks``: the storage wants a login too, which nobody gave the operator for it.
+    """
+    content = unlike()
+    image = honest(liar, release, content)
+
+    async def send_away(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Basic {LIARS_LOGIN}":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="liar"'})
+        return web.Response(status=307, headers={"Location": f"http://{storage.host}/{image.digest}"})
+
+    async def wants_more(_: object) -> web.StreamResponse:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="storage"'})
+
+    liar.at(f"manifests/{image.digest}", send_away)
+    storage.serve(f"/{image.digest}", content, media.OCI_MANIFEST)
+    if asks:
+        storage.at(f"/{image.digest}", wants_more)
+    return image
+
+
 @pytest.fixture(scope="module")
 def places(trusted: Rig) -> dict[str, Place]:
     """Everything at once."""
@@ -120,6 +143,10 @@ def places(trusted: Rig) -> dict[str, Place]:
             return image
 
         found[name] = trusted.place(image=silent)
+    for name, asks in (("redirects", False), ("redirects with credentials", True)):
+        found[name] = trusted.place(
+            image=lambda release, asks=asks: redirected(liar, trusted.storage, release, asks=asks)
+        )
     return found
 
 
@@ -137,12 +164,12 @@ def test_i6_a_registry_that_lies_is_refused_and_nothing_is_created(
     assert f"jilctl image inspect {place.image.name}" in message
 
 
-@pytest.mark.parametrize("name", ["honest", "honest index"])
+@pytest.mark.parametrize("name", ["honest", "honest index", "redirects"])
 def test_the_honest_twins_are_admitted(trusted: Rig, places: dict[str, Place], name: str) -> None:
     trusted.until_verified(places[name])
 
 
-@pytest.mark.parametrize("name", ["503", "hangs"])
+@pytest.mark.parametrize("name", ["503", "hangs", "redirects with credentials"])
 def test_i6_a_registry_that_does_not_answer_is_unknown_and_nothing_is_created(
     trusted: Rig, places: dict[str, Place], name: str
 ) -> None:
@@ -156,3 +183,11 @@ def test_i6_a_registry_that_does_not_answer_is_unknown_and_nothing_is_created(
     node = trusted.world.condition(place.namespace, place.node, "ImageTrust")
     assert (node["status"], node["reason"]) == ("Unknown", "TrustUnknown")
     assert trusted.workloads(place.namespace) == []
+
+
+def test_i6_a_host_that_the_registry_redirects_to_never_sees_its_login(trusted: Rig, places: dict[str, Place]) -> None:
+    for name in ("redirects", "redirects with credentials"):
+        path = f"/{places[name].image.digest}"
+        trusted.world.until(lambda path=path: any(r.path == path for r in trusted.storage.seen), f"a request of {path}")
+    assert f"Basic {LIARS_LOGIN}" in trusted.liar.authorizations()
+    assert set(trusted.storage.authorizations()) == {None}

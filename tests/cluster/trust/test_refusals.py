@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from jil.api.release import ReleaseSpec
 from jil.api.trust import Track
+from jil.trust.sign import approve_release, sign_release
 from tests.cluster.trust.rig import (
+    DAY,
     Attach,
     Image,
     Place,
@@ -23,7 +30,9 @@ from tests.cluster.trust.rig import (
     signed,
     trust,
 )
+from tests.sim.world import JIL
 from tests.unit.trust.scenario import ALICE, ALICE_TOO, BOB, CI, MALLORY, RELEASER
+from tests.unit.trust.test_keys import pem
 
 OTHER = "sha256:" + "0" * 64
 
@@ -36,7 +45,7 @@ class Side:
     seal: Seal = good_release
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     change: Any = lambda spec: None
-    manifest: dict[str, Any] = field(default_factory=dict)
+    track: Track = Track.TESTNET
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,47 @@ def approve(signer: Any = ALICE, **changes: Any) -> Any:
 
 def altered(image: Image, release: str) -> bytes:
     """A signature of other bytes, its digest changed to that of the image."""
-    import base64
-    import json
-
     value = json.loads(signed(image, digest=OTHER))
     payload = base64.b64decode(value["payload"]).replace(OTHER.encode(), image.digest.encode())
     return json.dumps(value | {"payload": base64.b64encode(payload).decode()}).encode()
+
+
+def rewritten(maker: Any, change: Callable[[bytes], bytes]) -> Any:
+    """The envelope of ``maker`` with other bytes as its signature."""
+
+    def envelope(image: Image, release: str) -> bytes:
+        value = json.loads(maker(image, release))
+        signature = value["signatures"][0]
+        signature["sig"] = base64.b64encode(change(base64.b64decode(signature["sig"]))).decode()
+        return json.dumps(value).encode()
+
+    return envelope
+
+
+def not_reduced(signature: bytes) -> bytes:
+    """The same Ed25519 signature with S + L in place of S: a scheme that does not check takes it for another one."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    return signature[:32] + (int.from_bytes(signature[32:], "little") + order).to_bytes(32, "little")
+
+
+def high(signature: bytes) -> bytes:
+    """The same ECDSA signature with n - S in place of S: as good by mathematics, not the one form that is allowed."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, order - s)
+
+
+def on_mainnet(*approvers: Any) -> Side:
+    """Signed and approved for mainnet by these; the release itself is approved by two people."""
+    track = Track.MAINNET
+
+    def seal(name: str, spec: ReleaseSpec) -> list[bytes]:
+        common: dict[str, Any] = {"name": name, "spec": spec, "track": track, "now": now() - DAY}
+        approvals = [approve_release(who, expires=now() + DAY, **common) for who in (ALICE, BOB)]
+        return [sign_release(RELEASER, **common), *approvals]
+
+    made = attach(sign(track=track), *(approve(who, track=track) for who in approvers))
+    return replace(made, seal=seal, track=track)
 
 
 def fork(image: Image) -> str:
@@ -106,6 +150,9 @@ CASES: dict[str, Case] = {
         APPROVALS,
         attach(sign(ALICE_TOO), approve(BOB)),
     ),
+    "one approver twice": Case(
+        on_mainnet(ALICE, ALICE_TOO), "SameApprover", "tracks[mainnet].approvals", on_mainnet(ALICE, BOB)
+    ),
     "approval of another digest": Case(attach(sign(), approve(digest=OTHER)), "WrongSubject", APPROVALS),
     "approval for another track": Case(attach(sign(), approve(track=Track.MAINNET)), "WrongTrack", APPROVALS),
     "approval for another release": Case(attach(sign(), approve(release="other")), "WrongRelease", APPROVALS),
@@ -130,6 +177,15 @@ CASES: dict[str, Case] = {
         attach(lambda image, release: signed(image).replace(b'"sig":"', b'"sig":"\\n'), approve()),
         "Malformed",
         SIGNATURES,
+    ),
+    "Ed25519 signature that is not reduced": Case(
+        attach(rewritten(sign(), not_reduced), approve()), "BadSignature", "keys[release-2026].publicKey"
+    ),
+    "ECDSA signature with the other S": Case(
+        attach(rewritten(sign(ALICE_TOO), high), approve(BOB)),
+        "BadSignature",
+        "keys[alice-2].publicKey",
+        attach(rewritten(sign(ALICE_TOO), bytes), approve(BOB)),
     ),
     "release unsigned": Case(Side(seal=lambda name, spec: []), "Unsigned", SIGNATURES),
     "release with a service added": Case(
@@ -156,7 +212,8 @@ NAMES = tuple(CASES) if os.environ.get("FULL") else SAMPLE
 
 def make(rig: Rig, side: Side) -> Place:
     """The side's objects."""
-    return rig.place(side.attach, side.seal, policy=trust(rig.registry, **side.keys), change=side.change)
+    policy = trust(rig.registry, **side.keys)
+    return rig.place(side.attach, side.seal, track=side.track.value, policy=policy, change=side.change)
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +248,25 @@ def test_ac_17_refused_with_its_reason_and_nothing_is_created_beside_an_admitted
     )
     trusted.until_verified(good)
     assert good.image.digest in trusted.allow_list(good.namespace)["digests"]
+
+
+#: The neutral point and a point of order 4: signatures that verify with any message can be made for such a key.
+SMALL_ORDER = ("01" + "00" * 31, "00" * 32)
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_i6_a_policy_with_a_small_order_key_admits_nothing_until_it_is_taken_out(trusted: Rig, point: str) -> None:
+    good = trust(trusted.registry)
+    entry = {"id": "weak-1", "algorithm": "Ed25519", "owner": "weak@example.com", "roles": ["signer"]}
+    weak = entry | {"publicKey": pem(bytes.fromhex("302a300506032b6570032100" + point))}
+    place = trusted.place(policy=good | {"keys": [*good["keys"], weak]})
+    trusted.world.until(
+        lambda: trusted.world.condition(place.namespace, place.node, "ImageTrust").get("reason") == "TrustUnknown",
+        f"{place.node} to say that the policy cannot be used",
+    )
+    message = trusted.world.condition(place.namespace, place.node, "ImageTrust")["message"]
+    assert "weak-1" in message, message
+    assert trusted.workloads(place.namespace) == []
+    # Its twin: the same network, the same images, without that key.
+    trusted.world.api.merge(f"{JIL}/jilnetworks/{place.network}", {"spec": {"trust": {"keys": good["keys"]}}})
+    trusted.until_verified(place)
