@@ -4,7 +4,13 @@
 set -eu
 here=$REPO/images/broker-kafka
 rm -rf "$OUT/lib"
-"${MVN:-mvn}" --quiet --batch-mode --file "$here/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$OUT/lib"
+if ! "${MVN:-mvn}" --quiet --batch-mode -Dstyle.color=never --file "$here/pom.xml" dependency:copy-dependencies \
+  "-DoutputDirectory=$OUT/lib"; then
+  echo "broker-kafka: Maven could not collect Kafka's jars: it must reach Maven Central, or the mirror of ~/.m2/settings.xml" >&2
+  echo "(a proxy belongs there too). A private CA must be known to Java: on Debian put it into" >&2
+  echo "/usr/local/share/ca-certificates and run update-ca-certificates" >&2
+  exit 1
+fi
 cd "$OUT/lib"
 sha256sum -- *.jar > "$OUT/jars.found"
 if [ "${1:-}" = --record ]; then
