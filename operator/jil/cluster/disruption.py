@@ -209,8 +209,11 @@ class Gate:
         closed = await self._close(network, grant.id, Outcome.TAKEN_BACK, why)
         return TakeBack.TAKEN_BACK if closed else TakeBack.NOT_OPEN
 
-    async def open_grants(self, network: str, *, node: str | None = None) -> tuple[GrantEntry, ...]:
-        """The grants that hold validators away by plan, of one node (``namespace/name``) or of all.
+    async def open_grants(
+        self, network: str, *, node: str | None = None, address: str | None = None
+    ) -> tuple[GrantEntry, ...]:
+        """The grants that hold validators away by plan: of one node (``namespace/name``), with those of its key that were
+        given under another name; or of all.
 
         A network without a ledger has none. Raises LedgerUnreadableError.
         """
@@ -218,7 +221,7 @@ class Gate:
             ledger = (await self._store.read(network)).ledger
         except LedgerMissingError:
             return ()
-        return tuple(one for one in ledger.open if node is None or one.node == node)
+        return ledger.open if node is None else ledger.open_of(node, address)
 
     async def _close(self, network: str, grant: str, outcome: Outcome, why: str) -> bool:
         async with self._locks[network]:

@@ -18,6 +18,7 @@ from jil.cluster.disruption import Gate
 from jil.cluster.errors import ServerUnavailable, TooManyRequests
 from jil.cluster.ledger import Leadership
 from jil.cluster.record import RecordStore
+from jil.controller.departed import Departed
 from jil.controller.deps import Deps
 from jil.controller.jil_routes import CHILD_KINDS, JilRoutes
 from jil.controller.jurisdiction import JurisdictionReconciler
@@ -159,7 +160,7 @@ async def run(settings: Settings) -> int:
                 node_logins=settings.node_login_registry is not None,
             ),
         )
-        networks = NetworkReconciler(deps)
+        networks = NetworkReconciler(deps, Departed(deps).release)
         allow_lists = AllowLists(
             runtime.client,
             seen=lambda namespace: runtime.store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace),

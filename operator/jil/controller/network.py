@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from jil.api import kinds, labels
@@ -84,8 +85,10 @@ def member_facts(deps: Deps, network: JILNetwork) -> list[MemberFacts]:
 class NetworkReconciler:
     """observe -> decide -> write, for one JILNetwork."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, departed: Callable[[JILNetwork], Awaitable[float | None]]) -> None:
+        """``departed`` releases the grants of validators that have left, and says when to look again."""
         self._deps = deps
+        self._departed = departed
         self._sealed: set[str] = set()
 
     async def lead(self, fencing: int) -> None:
@@ -112,7 +115,8 @@ class NetworkReconciler:
         members = member_facts(self._deps, network)
         document, finding = await self._genesis(network, members)
         await self._write(raw, [true(ConditionType.SPEC_VALID, Reason.VALID), finding], document, members)
-        return Result()
+        # Last: a ledger that cannot be read is no reason not to freeze a genesis.
+        return Result(requeue_after=await self._departed(network))
 
     async def _seal(self, network: JILNetwork) -> None:
         """Once per leadership, and when the ledger is gone: shuts out the leader before, rebuilds what was lost."""

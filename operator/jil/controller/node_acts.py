@@ -81,7 +81,7 @@ class NodeActs:
 
     async def _reserve_validator(self, subject: ActSubject) -> str | None:
         name = labels.child_name(subject.name, Component.VALIDATOR)
-        if any(entry["component"] == Component.VALIDATOR for entry in self._gate.open(subject)):
+        if any(e["component"] == Component.VALIDATOR and e["node"] == subject.node for e in self._gate.open(subject)):
             return None  # granted in an earlier pass; it stands until the validator is back
         act, target = Act.STOP, await self._gate.target(kinds.STATEFUL_SET, subject.namespace, name)
         if target is None:
@@ -152,7 +152,7 @@ class NodeActs:
         moving = machine is not None and leaving(machine) is not None
         reading = self._deps.health.reading((subject.namespace, subject.name))
         follows = follows_the_chain(reading, pod, self._deps.clock.now())
-        for entry in await self._deps.gate.open_grants(subject.network_name, node=subject.node):
+        for entry in await self._deps.gate.open_grants(subject.network_name, node=subject.node, address=subject.key):
             wanted = moving and entry.act is Act.DRAIN
             match plan_give_back(entry.act, entry.pod, pod, follows=follows, wanted=wanted):
                 case GiveBack.RELEASE:

@@ -74,6 +74,11 @@ class ActSubject:
         return f"{self.namespace}/{self.name}"
 
     @property
+    def key(self) -> str | None:
+        """The consensus address of its key, None when there is none or it is not known."""
+        return None if self.address == NO_CONSENSUS_KEY else self.address
+
+    @property
     def address(self) -> str | None:
         """The consensus address; NO_CONSENSUS_KEY when the record says that there never was a key, None: not known."""
         if self.record is None:
@@ -194,16 +199,24 @@ class NodeGate:
             return None
 
     def open(self, subject: ActSubject) -> list[dict[str, Any]]:
-        """Open grants of this node, by the watched copy of the ledger: a look that costs nothing."""
+        """Open grants of this node, or of its key under a name that the node had before."""
         if subject.network_name is None:
             return []
-        name = labels.ledger_config_map(subject.network_name)
-        raw = self._deps.store.get(kinds.CONFIG_MAP, self._deps.system_namespace, name)
-        try:
-            ledger = json.loads((raw or {}).get("data", {}).get("ledger", "{}"))
-        except ValueError:
-            return []
-        return [entry for entry in ledger.get("open", []) if entry.get("node") == subject.node]
+        return [
+            entry
+            for entry in open_entries(self._deps, subject.network_name)
+            if entry.get("node") == subject.node or (subject.key is not None and entry.get("address") == subject.key)
+        ]
+
+
+def open_entries(deps: Deps, network: str) -> list[dict[str, Any]]:
+    """Open grants of a network, by the watched copy of the ledger: a look that costs nothing, and decides nothing."""
+    raw = deps.store.get(kinds.CONFIG_MAP, deps.system_namespace, labels.ledger_config_map(network))
+    try:
+        ledger = json.loads((raw or {}).get("data", {}).get("ledger", "{}"))
+    except ValueError:
+        return []
+    return [entry for entry in ledger.get("open", []) if isinstance(entry, dict)]
 
 
 def _aim(node: Manifest) -> tuple[str, int]:

@@ -6,7 +6,7 @@ one of the last K commits, *silent* needs none in all of them; everything in bet
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,6 +103,12 @@ def window(reading: ChainReading, policy: ReadingPolicy) -> tuple[Commit, ...]:
 def advancing(reading: ChainReading, policy: ReadingPolicy, now_ms: int) -> bool:
     """Whether the newest block is young. Block times may be a little ahead of our clock."""
     return now_ms - reading.block_time_ms <= policy.max_block_age_ms
+
+
+def speaks_for_now(good: Sequence[ChainReading], policy: ReadingPolicy, now_ms: int) -> bool:
+    """Whether the usable readings prove that a key is in no set *now*: nodes that are cut off agree on an old set, only
+    young blocks do."""
+    return len(sources(good)) >= policy.sources and all(advancing(reading, policy, now_ms) for reading in good)
 
 
 def not_signing(readings: Iterable[ChainReading], policy: ReadingPolicy) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What becomes of an open grant of a node that runs again, or that is no longer to be stopped. Pure.
+"""What becomes of an open grant of a node that runs again, that is no longer to be stopped, or that has left. Pure.
 
 Pods are told apart by UID and by nothing else: clocks of whole seconds cannot say which of two came first.
 """
@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from jil.plan import chain
 from jil.plan.acts import Act
 from jil.plan.health import HealthReading
 from jil.plan.podview import PodView
+from jil.plan.voting import NetworkFacts
 
 #: Kubernetes' times have whole seconds, cut off: from here on a moment is certainly later than such a time.
 _WHOLE_SECOND: Final = timedelta(seconds=1)
@@ -43,6 +45,20 @@ def plan_give_back(act: Act, granted_pod: str | None, pod: PodView, *, follows: 
     if act in (Act.STOP, Act.DRAIN) and not wanted:
         return GiveBack.TAKE_BACK
     return GiveBack.KEEP
+
+
+def has_left(
+    address: str, facts: NetworkFacts, *, now_ms: int, policy: chain.ReadingPolicy = chain.DEFAULT_READING_POLICY
+) -> bool:
+    """Whether the validator is no part of its network any more, so that nothing is away that could come back: nobody
+    declares its key, and the nodes of an advancing chain say that it neither votes nor is about to.
+
+    A member here whose key is not known may be just this one.
+    """
+    if any(member.address == address or (member.local and member.address is None) for member in facts.members):
+        return False
+    good = chain.usable(facts.readings, facts.chain_id, policy, now_ms)
+    return chain.speaks_for_now(good, policy, now_ms) and not facts.in_the_set(address)
 
 
 def follows_the_chain(reading: HealthReading | None, pod: PodView, now: datetime) -> bool:

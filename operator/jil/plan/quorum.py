@@ -118,9 +118,7 @@ def decide(
         return Allow(Basis.NO_POWER, f"no consensus key was ever made for {subject.name}")
     good = chain.usable(facts.readings, facts.chain_id, policy.readings, now_ms)
     heard = chain.sources(good)
-    enough = len(heard) >= policy.readings.sources
-    # Nodes that are cut off agree on an old set: only young blocks prove that a key is in no set *now*.
-    current = enough and all(chain.advancing(reading, policy.readings, now_ms) for reading in good)
+    current = chain.speaks_for_now(good, policy.readings, now_ms)
     if subject.address is not None and current and not facts.in_the_set(subject.address):
         return Allow(
             Basis.NO_POWER, f"the key of {subject.name} is not in the validator set, says each of {len(heard)} nodes"
@@ -139,7 +137,7 @@ def decide(
             f"the consensus address of {subject.name} is not known, so neither is the power it would take away",
             f"the JILNodeRecord of {subject.name} names its key",
         )
-    if not enough:
+    if len(heard) < policy.readings.sources:
         return _unheard(subject, facts, policy, now_ms)
     return _by_numbers(_Case(subject.name, subject.address, facts, good, planned, last_step, policy, now_ms))
 

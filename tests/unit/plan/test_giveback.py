@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jil.plan.acts import Act
-from jil.plan.giveback import GiveBack, follows_the_chain, plan_give_back
+from jil.plan.giveback import GiveBack, follows_the_chain, has_left, plan_give_back
 from jil.plan.health import ChainHealth, HealthReading
 from jil.plan.podview import PodView
+from jil.plan.voting import Member, NetworkFacts
+from tests.unit.plan.network import NOW, address, equal, network, reading
 
 SECOND = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 POD = PodView(
@@ -78,3 +80,31 @@ def test_no_reading_an_old_one_or_a_bad_one_says_nothing() -> None:
     assert not follows_the_chain(_reading(at, catching_up=True), POD, now)
     assert not follows_the_chain(_reading(at), replace(POD, ready_since=None), now)
     assert not follows_the_chain(HealthReading(at=at, error="refused"), POD, now)
+
+
+# -- a validator that left ---------------------------------------------------------------------------------------------
+GONE = address(9)
+REST = equal(4)
+
+
+@pytest.mark.parametrize(
+    ("facts", "left"),
+    [
+        (network(REST), True),
+        (network(equal(10)), False),
+        (network(REST, readings=()), False),
+        (network(REST, readings=(reading(REST, "a"),)), False),
+        # Cut off, two nodes agree on an old set.
+        (network(REST, readings=tuple(reading(REST, one, block_time_ms=NOW - 3_600_000) for one in "ab")), False),
+        (network(REST, readings=(*network(REST).readings, reading({**REST, GONE: 1}, "c"))), False),
+        (network(REST, joining={GONE: 1}), False),
+        (network(REST, members=(*network(REST).members, Member("N09", GONE, 1, local=True))), False),
+        # Declared, and nobody knows by which key: it may be this one.
+        (network(REST, members=(*network(REST).members, Member("N09", None, 1, local=True))), False),
+        (network(REST, members=(*network(REST).members, Member("X01", None, 1, local=False))), True),
+    ],
+)
+def test_i2_a_validator_has_left_when_nobody_declares_it_and_an_advancing_chain_does_not_have_it(
+    facts: NetworkFacts, left: bool
+) -> None:
+    assert has_left(GONE, facts, now_ms=NOW) is left
