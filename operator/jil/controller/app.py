@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -37,7 +38,8 @@ from jil.engine.runtime import Runtime
 from jil.engine.settings import Settings
 from jil.engine.store import Store
 from jil.engine.watch import WatchSpec
-from jil.observe.health import HealthPoller, NodeKey
+from jil.observe.health import HealthPoller
+from jil.observe.lines import Lines, NodeKey
 from jil.observe.registry import Access, Credentials, RegistryClient
 from jil.render.platform import Platform
 
@@ -96,6 +98,22 @@ def expected_node_id(store: Store, key: NodeKey) -> str | None:
     return str(found) if found else None
 
 
+def health_pods(store: Store, key: NodeKey) -> str:
+    """Who answers at a node's health endpoint: the UIDs of its pods there."""
+    pods = store.children(kinds.POD, *key)
+    ours = [
+        pod["metadata"]
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(labels.APP_NAME) == labels.Component.HEALTH
+    ]
+    return " ".join(f"{meta['uid']}{'-' if meta.get('deletionTimestamp') else ''}" for meta in ours)
+
+
+def _most_lines() -> int:
+    """A quarter of the files that the process may have open; the API server's connections and all else need some too."""
+    return min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
 async def read_cluster_uid(runtime: Runtime) -> str:
     """UID of namespace kube-system. An API server that is away at our start is waited for, as it is later."""
     pause = 0.5
@@ -111,7 +129,7 @@ async def read_cluster_uid(runtime: Runtime) -> str:
 
 async def run(settings: Settings) -> int:
     """The operator, until it is told to end; returns the process's exit code."""
-    # No connection is kept: behind a cluster IP, an open one would stay with whoever had the address before.
+    # For whoever decides on an answer: behind a cluster IP, an open connection stays with whom it reached first.
     connector = aiohttp.TCPConnector(force_close=True)
     async with (
         Runtime(settings, watches(settings.system_namespace)) as runtime,
@@ -126,8 +144,12 @@ async def run(settings: Settings) -> int:
             runtime.queue.add(Key(kinds.JIL_NODE.kind, *key))
 
         cluster_uid = await read_cluster_uid(runtime)
+        lines = Lines(
+            who=lambda key: health_pods(runtime.store, key), clock=runtime.clock.monotonic, limit=_most_lines()
+        )
         health = HealthPoller(
             session=session,
+            lines=(lines, await stack.enter_async_context(lines.session())),
             now=runtime.clock.now,
             on_change=look_again,
             url=health_url(settings.health_url, runtime.store),

@@ -13,12 +13,10 @@ from typing import Any
 import aiohttp
 
 from jil.observe.evidence import parse_evidence
+from jil.observe.lines import Line, Lines, NodeKey
 from jil.plan.health import ChainHealth, ComponentHealth, HealthReading
 
 log = logging.getLogger(__name__)
-
-NodeKey = tuple[str, str]
-"""(namespace, name) of a JILNode."""
 
 MAX_BODY = 64 * 1024
 TIMEOUT_SECONDS = 3.0
@@ -72,16 +70,22 @@ def parse_health(body: Mapping[str, Any], at: datetime) -> HealthReading:
 
 
 async def read_health(
-    session: aiohttp.ClientSession, url: str, now: Callable[[], datetime], *, node_id: str | None = None
+    session: aiohttp.ClientSession,
+    url: str,
+    now: Callable[[], datetime],
+    *,
+    node_id: str | None = None,
+    line: Line | None = None,
 ) -> HealthReading:
     """One bounded GET: at most 64 KiB, no redirects, a short deadline.
 
     ``node_id``: who is meant to answer; another one's answer is none. Two Services that lead to one node would otherwise
-    count as two nodes that agree.
+    count as two nodes that agree. ``line``: the connection to take, of a session of Lines.
     """
+    target, headers = (line.url, line.headers) if line else (url, None)
     try:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with session.get(url, timeout=timeout, allow_redirects=False) as response:
+        async with session.get(target, headers=headers, timeout=timeout, allow_redirects=False) as response:
             if response.status != 200:
                 return HealthReading(at=now(), error=f"{url} answered {response.status}")
             raw = bytearray()
@@ -93,7 +97,8 @@ async def read_health(
                 return HealthReading(at=now(), error=f"{url} answered more than {MAX_BODY} bytes")
             body = json.loads(raw)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
-        return HealthReading(at=now(), error=f"{url}: {type(error).__name__}: {error}")
+        told = line.plain(str(error)) if line else str(error)
+        return HealthReading(at=now(), error=f"{url}: {type(error).__name__}: {told}")
     if not isinstance(body, dict):
         return HealthReading(at=now(), error=f"{url} answered no JSON object")
     if node_id is not None and body.get("nodeId") != node_id:
@@ -127,7 +132,8 @@ class _Essence:
 class HealthPoller:
     """Keeps the last reading of every node it was told of and reports changes.
 
-    One slow node delays nobody: nodes are read side by side with a bound, each with its own deadline.
+    One slow node delays nobody: nodes are read side by side with a bound, each with its own deadline. Polls take the
+    connection of the node's line, if it has one; ``refresh`` never does.
     """
 
     def __init__(
@@ -138,6 +144,7 @@ class HealthPoller:
         on_change: Callable[[NodeKey], None],
         url: Callable[[str, str], str | None],
         expects: Callable[[NodeKey], str | None] = lambda key: None,
+        lines: tuple[Lines, aiohttp.ClientSession] | None = None,
         interval: float = 5.0,
         concurrency: int = 32,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -147,6 +154,7 @@ class HealthPoller:
         self._on_change = on_change
         self._url = url
         self._expects = expects
+        self._lines = lines
         self._interval = interval
         self._gate = asyncio.Semaphore(concurrency)
         self._sleep = sleep
@@ -159,13 +167,15 @@ class HealthPoller:
     def forget(self, key: NodeKey) -> None:
         self._wanted.discard(key)
         self._readings.pop(key, None)
+        if self._lines is not None:
+            self._lines[0].forget(key)
 
     def reading(self, key: NodeKey) -> HealthReading | None:
         return self._readings.get(key)
 
     async def refresh(self, keys: Iterable[NodeKey]) -> None:
         """Reads these nodes now, side by side: what is decided on is not the last poll's. Ends within a few seconds."""
-        polls = (self._poll(key) for key in tuple(keys) if key in self._wanted)
+        polls = (self._poll(key, fresh=True) for key in tuple(keys) if key in self._wanted)
         for outcome in await asyncio.gather(*polls, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
                 raise outcome
@@ -192,13 +202,13 @@ class HealthPoller:
                     raise outcome
             await self._sleep(self._interval)
 
-    async def _poll(self, key: NodeKey) -> None:
+    async def _poll(self, key: NodeKey, *, fresh: bool = False) -> None:
         url = self._url(*key)
         if url is None:
             reading = HealthReading(at=self._now(), error="the node's health Service does not exist (yet)")
         else:
             async with self._gate:
-                reading = await read_health(self._session, url, self._now, node_id=self._expects(key))
+                reading = await self._read(key, url, fresh=fresh)
         if key not in self._wanted:
             return
         before = self._readings.get(key)
@@ -206,3 +216,10 @@ class HealthPoller:
         if before is None or _Essence.of(before) != _Essence.of(reading):
             log.info("health of %s/%s changed", *key, extra={"error": reading.error})
             self._on_change(key)
+
+    async def _read(self, key: NodeKey, url: str, *, fresh: bool) -> HealthReading:
+        session, line = self._session, None
+        if self._lines is not None and not fresh:
+            line = self._lines[0].line(key, url)
+            session = self._lines[1] if line is not None else session
+        return await read_health(session, url, self._now, node_id=self._expects(key), line=line)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jil.api import kinds
-from jil.controller.app import health_url
+from jil.api import kinds, labels
+from jil.controller.app import health_pods, health_url
 from jil.engine.store import Store
 
 TEMPLATE = "http://{address}:8081/v1/health"
@@ -30,3 +30,23 @@ def test_a_service_that_is_not_there_or_is_going_is_asked_nowhere() -> None:
     assert health_url(TEMPLATE, _store())("ns", "n") is None
     going = _store(clusterIP="10.96.0.7", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
     assert health_url(TEMPLATE, going)("ns", "n") is None
+
+
+def test_who_answers_is_another_one_when_a_health_pod_comes_goes_or_begins_to_end() -> None:
+    store, seen = Store(), set[str]()
+
+    def pod(name: str, component: str, version: int, **metadata: Any) -> dict[str, Any]:
+        marks = {labels.NODE: "n", labels.APP_NAME: component}
+        head = {"name": name, "namespace": "ns", "uid": f"uid-{name}", "resourceVersion": str(version), "labels": marks}
+        return {"metadata": head | metadata}
+
+    seen.add(health_pods(store, ("ns", "n")))
+    store.put(kinds.POD, pod("h1", "health", 1))
+    seen.add(health_pods(store, ("ns", "n")))
+    store.put(kinds.POD, pod("h2", "health", 2))
+    seen.add(health_pods(store, ("ns", "n")))
+    store.put(kinds.POD, pod("h1", "health", 3, deletionTimestamp="2026-01-01T00:00:00Z"))
+    seen.add(health_pods(store, ("ns", "n")))
+    assert len(seen) == 4
+    store.put(kinds.POD, pod("db", "database", 4))
+    assert health_pods(store, ("ns", "n")) in seen, "what else the node has answers nothing here"
