@@ -25,6 +25,7 @@ KUBERNETES = "v1.36.3"
 KUBEBOX_SOURCE = Path(__file__).with_name("kubebox")
 PAUSE_SOURCE = Path(__file__).with_name("nodeimage") / "pause"
 HTPASSWD_SOURCE = Path(__file__).with_name("htpasswd")
+REGISTRY_SOURCE = paths.CHECKOUT / "images" / "registry"
 KUBEBOX_NAMES = (
     "etcd",
     "kube-apiserver",
@@ -62,12 +63,6 @@ TOOLS = (
         "github.com/google/go-containerregistry",
         "v0.22.1",
         "github.com/google/go-containerregistry/cmd/crane",
-    ),
-    GoTool(
-        "registry",
-        "github.com/distribution/distribution/v3",
-        "v3.1.2",
-        "github.com/distribution/distribution/v3/cmd/registry",
     ),
     GoTool("coredns", "github.com/coredns/coredns", "v1.15.0", "github.com/coredns/coredns"),
     GoTool(
@@ -118,13 +113,18 @@ def htpasswd() -> Path:
 
 
 def _own(name: str, source: Path) -> Path:
-    """A small program of ours; built when the cache does not have it."""
+    """A program of ours; built when the cache does not have it."""
     program = paths.built() / f"{name}-{fingerprint.of_text(fingerprint.of_tree(source), _target())}" / name
     if not program.exists():
+def registry() -> Path:
+    """Path of the registry: CNCF distribution with node logins."""
+    return _own("registry", REGISTRY_SOURCE)
+
+
         with exclusive("build"):
             if not program.exists():
                 with paths.FreshFolder(program.parent) as folder, stage(f"building {name}"):
-                    command: list[str | Path] = [toolchain.go(), "build", "-mod=readonly", "-trimpath"]
+                    command: list[str | Path] = [*_nice(), toolchain.go(), "build", "-mod=readonly", "-trimpath"]
                     command += ["-ldflags", "-s -w", "-o", folder / name, "."]
                     run(command, timeout_s=_BUILD_DEADLINE_S, env=_environment(), cwd=source)
     return program
@@ -135,7 +135,7 @@ def all_programs() -> dict[str, Path]:
     programs = {"kubebox": kubebox()}
     programs |= {name: component(name) for name in KUBEBOX_NAMES}
     programs |= {entry.name: tool(entry.name) for entry in TOOLS}
-    programs |= {"pause": pause(), "htpasswd": htpasswd()}
+    programs |= {"pause": pause(), "htpasswd": htpasswd(), "registry": registry()}
     return programs
 
 

@@ -1,4 +1,7 @@
-"""The validator's own tests (Go): unit tests, and four real processes on loopback. Prints the number that passed."""
+"""Tests of the programs written in Go: the validator's, with four real processes on loopback, and the registry's.
+
+Prints the number that passed.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,22 @@ from pathlib import Path
 
 from testbed import toolchain
 
-MODULE = Path(__file__).resolve().parents[1] / "images" / "validator"
+IMAGES = Path(__file__).resolve().parents[1] / "images"
+MODULES = (IMAGES / "validator", IMAGES / "registry")
 
 
 def main() -> int:
+    code = 0
+    for module in MODULES:
+        print(f"--- {module.name}", flush=True)
+        code = max(code, _run(module))
+    return code
+
+
+def _run(module: Path) -> int:
     process = subprocess.Popen(
         [str(toolchain.go()), "test", "-json", "-count=1", "-timeout=600s", "./..."],
-        cwd=MODULE,
+        cwd=module,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -35,11 +47,11 @@ def main() -> int:
         if event.get("Action") == "output":
             print(event["Output"], end="")
     code = process.wait()
-    print(f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped")
+    print(f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped", flush=True)
     if counts["pass"] == 0 or counts["skip"]:
         print("no Go test may be missing or skipped")
         return 1
-    return code
+    return 1 if code else 0
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def stages() -> list[Stage]:
         Stage("generated", ["make", "--no-print-directory", "generated"], 120),
         _pytest("unit", 600, "tests/unit", extra=("-n", "2")),
         Stage("binaries", [python, "-m", "testbed", "binaries"], 2400),
-        Stage("validator", [python, "-m", "tests.go_tests"], 900),
+        Stage("go", [python, "-m", "tests.go_tests"], 900),
         # These tests mostly wait, for elections, back-offs and probes: two at a time fit two cores. What shares a rig
         # stays together (tests/conftest.py).
         _pytest("cluster", 2400, "tests/cluster", extra=("-n", "2", "--dist", "loadgroup")),

@@ -8,7 +8,7 @@ import json
 import re
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,15 @@ class Registry:
 
 
 @contextlib.contextmanager
-def distribution(folder: Path, *, token_realm: str | None = None, token_ca: Path | None = None) -> Iterator[Registry]:
-    """Distribution with TLS and basic auth, or with tokens of the server at ``token_realm``."""
+def distribution(
+    folder: Path,
+    *,
+    token_realm: str | None = None,
+    token_ca: Path | None = None,
+    node_logins: Mapping[str, str] | None = None,
+) -> Iterator[Registry]:
+    """Distribution with TLS and basic auth, or with tokens of the server at ``token_realm``; ``node_logins`` are options of
+    the access controller that lets nodes in besides."""
     (port,) = free_ports(1)
     host = f"{LOOPBACK}:{port}"
     authority = Authority(folder / "ca", "registry rig")
@@ -63,6 +70,9 @@ def distribution(folder: Path, *, token_realm: str | None = None, token_ca: Path
     else:
         (folder / "htpasswd").write_text(f"{USER}:{_BCRYPT}\n")
         configuration["auth"] = {"htpasswd": {"realm": "rig", "path": str(folder / "htpasswd")}}
+        if node_logins:
+            own = {"realm": "rig", "htpasswd": str(folder / "htpasswd"), "audience": host}
+            configuration["auth"] = {"jilnode": {**own, **node_logins}}
     ca = authority.pair.certificate
     access = Access(Credentials({host: Credential(USER, PASSWORD)}), ca=ca.read_text())
     with _serving(folder, configuration, f"https://{host}/v2/", ca):
@@ -132,9 +142,7 @@ def _serving(
 ) -> Iterator[None]:
     path = folder / "config.yml"
     path.write_text(json.dumps(configuration))  # JSON is YAML
-    child = spawn_bound(
-        [binaries.tool("registry"), "serve", path], folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none"}
-    )
+    child = spawn_bound([binaries.registry(), "serve", path], folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none"})
     try:
         _wait(url, child, ca, client)
         yield
