@@ -76,7 +76,11 @@ TOOLS = (
 
 def tool(name: str) -> Path:
     """Path of one of TOOLS; builds it when the cache does not have it."""
-    wanted = next(entry for entry in TOOLS if entry.name == name)
+    return built(next(entry for entry in TOOLS if entry.name == name))
+
+
+def built(wanted: GoTool) -> Path:
+    """Path of any program of the proxy, also of one that no part of the test bed needs; built when the cache lacks it."""
     program = paths.built() / wanted.key / wanted.name
     if not program.exists():
         with exclusive("build"):
@@ -112,15 +116,15 @@ def htpasswd() -> Path:
     return _own("htpasswd", HTPASSWD_SOURCE)
 
 
-def _own(name: str, source: Path) -> Path:
-    """A program of ours; built when the cache does not have it."""
-    program = paths.built() / f"{name}-{fingerprint.of_text(fingerprint.of_tree(source), _target())}" / name
-    if not program.exists():
 def registry() -> Path:
     """Path of the registry: CNCF distribution with node logins."""
     return _own("registry", REGISTRY_SOURCE)
 
 
+def _own(name: str, source: Path) -> Path:
+    """A program of ours; built when the cache does not have it."""
+    program = paths.built() / f"{name}-{fingerprint.of_text(fingerprint.of_tree(source), _target())}" / name
+    if not program.exists():
         with exclusive("build"):
             if not program.exists():
                 with paths.FreshFolder(program.parent) as folder, stage(f"building {name}"):
