@@ -16,7 +16,7 @@ from jil.cli.exits import Exit, Stop
 from jil.cli.keystore.opening import NamedKey
 from jil.cli.steps import chain, image
 from jil.cli.steps.attach import Form
-from jil.cli.steps.bench import NO_RELEASE, bench
+from jil.cli.steps.bench import NO_RELEASE, bench, known
 from jil.cli.world import REGISTRY, World, command
 from jil.trust.policy import Policy
 from jil.trust.verdict import Refused, Verified
@@ -140,7 +140,7 @@ def verify(
 
     async def act() -> Verified | Refused:
         async with bench(world.access(name), world.policy()) as at:
-            return await image.verify(at, name, track=on, release=release or NO_RELEASE, platform=platform)
+            return known(await image.verify(at, name, track=on, release=release or NO_RELEASE, platform=platform))
 
     found = asyncio.run(act())
     data = {"image": name, "track": on, "release": release} | output.verdict(found)

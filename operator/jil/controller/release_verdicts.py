@@ -230,6 +230,9 @@ class Verdicts:
                 platform=None,
                 now=self._clock.now(),
             )
+            if isinstance(verdict, Refused) and verdict.in_doubt:
+                self._unknown(terms, release, image, verdict.in_doubt, None)
+                return
             self._remember(terms, release, image, verdict)
 
     def _remember(self, terms: Terms, release: JILRelease, image: str, verdict: Verified | Refused) -> None:

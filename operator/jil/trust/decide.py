@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from jil.api.release import ReleaseSpec
@@ -54,9 +55,22 @@ def decide(
             text = f"what was read is {evidence.repository}@{evidence.digest}"
             raise Fault(RefusalReason.REGISTRY_LIED, FORMAT, text)
         platforms = content.platforms(evidence, platform)
-        return _verified(image, rule, gather(evidence, policy), platforms, release, now)
+        found = gather(evidence, policy)
     except Fault as fault:
         return refused(image, fault, track=track, release=release)
+    try:
+        return _verified(image, rule, found, platforms, release, now)
+    except Fault as fault:
+        # Too little counts: one signature more might be what is not there.
+        return replace(refused(image, fault, track=track, release=release), in_doubt=_in_doubt(image, evidence, fault))
+
+
+def _in_doubt(image: str, evidence: Evidence, fault: Fault) -> str:
+    if not evidence.missing:
+        return ""
+    more = f" and {len(evidence.missing) - 1} more" if len(evidence.missing) > 1 else ""
+    gone = f"the registry does not have all that is attached to it ({evidence.missing[0]}{more})"
+    return f"{image}: {gone}, and without it {fault.text}"
 
 
 def refused_by_name(image: str, policy: Policy, *, track: Track, release: str) -> Refused | None:

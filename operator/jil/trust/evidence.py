@@ -48,3 +48,6 @@ class Evidence:
     bundles: tuple[bytes, ...] = ()
     #: What was broken among the attachments: the first few of it.
     left_out: tuple[LeftOut, ...] = ()
+    #: What attachments name and the registry says it does not have: the first few, one clause each. Copies of a registry
+    #: come late, so it may be there yet; nobody knows what it is.
+    missing: tuple[str, ...] = ()

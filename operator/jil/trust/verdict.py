@@ -105,6 +105,9 @@ class Refused:
     rule: str
     #: One sentence: which image, what is wrong, and the command that shows more.
     message: str
+    #: Not empty when something attached is missing from the registry that might change this: then whoever reads registries
+    #: calls it Unknown, in these words.
+    in_doubt: str = ""
 
 
 @dataclass(frozen=True)

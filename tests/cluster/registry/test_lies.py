@@ -89,6 +89,26 @@ async def test_a_signature_with_other_bytes_is_left_out_and_its_twin_is_read(lia
     assert [one.reason for one in found.left_out] == [RefusalReason.REGISTRY_LIED]
 
 
+async def test_an_attachment_whose_blob_is_not_there_spoils_nothing_and_one_that_cannot_be_had_now_is_unknown(
+    liar: Liar,
+) -> None:
+    """Whoever may push could delete a blob and leave its manifest: the image must not stay Unknown for ever."""
+    image = liar.image()
+    good, gone = attach(liar, image, [blob(liar, b"signed")]), blob(liar, b"gone")
+    listing(liar, image, [attach(liar, image, [gone]), good])
+    del liar.routes[f"/v2/victim/app/blobs/{gone['digest']}"]
+    async with RegistryClient(liar.access()) as client:
+        found = await client.evidence(image)
+    assert found.envelopes == (b"signed",)
+    assert [str(gone["digest"]) in text for text in found.missing] == [True]
+
+    async def fail(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
+
+    liar.at(f"blobs/{gone['digest']}", fail)
+    assert "fault of its own" in str(await unknown(liar, image))
+
+
 async def test_what_is_attached_to_another_image_does_not_count(liar: Liar) -> None:
     image = liar.image()
     listing(liar, image, [attach(liar, image, [blob(liar, b"signed")], subject=f"sha256:{HEX}")])

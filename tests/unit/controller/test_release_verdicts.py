@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,23 @@ def test_a_name_that_no_registry_can_have_is_malformed(world: World, repository:
     assert isinstance(verdict, Refused)
     assert verdict.reason is RefusalReason.MALFORMED
     assert not world.registry.asked
+
+
+def test_i6_too_little_that_counts_is_unknown_while_something_attached_is_not_there(world: World) -> None:
+    """A copy of a registry may be late; an image that has enough without it does not wait for it."""
+    image, whole = world.image("a"), world.registry.evidences[world.image("a")]
+    lost = replace(whole, missing=("registry.example.com/jil/a@sha256:5c...: not there",))
+    release = world.release("r1", image)
+    world.registry.evidences[image] = replace(lost, envelopes=whole.envelopes[:1])
+    verdict = world.ask(release)[image]
+    assert isinstance(verdict, Unknown)
+    assert (
+        "does not have all that is attached to it (registry.example.com/jil/a@sha256:5c...: not there)"
+        in verdict.message
+    )
+    world.registry.evidences[image] = lost
+    world.clock.forward(BACK_OFF[0].total_seconds())
+    assert isinstance(world.ask(release)[image], Verified)
 
 
 def test_a_fault_of_the_operator_in_one_image_leaves_the_others_their_verdicts_and_is_raised_in_the_end(

@@ -530,3 +530,23 @@ def test_what_could_not_be_read_spoils_nothing_and_is_told_when_something_is_mis
         assert isinstance(verdict, Refused)
         assert verdict.reason is RefusalReason.REGISTRY_LIED
         assert "the registry serves other bytes" in verdict.message
+
+
+def test_what_is_not_there_spoils_nothing_and_leaves_a_refusal_in_doubt_when_too_little_counts() -> None:
+    partly = GOOD.reads(missing=("registry.example.com/jil/a@sha256:5c...: not there", "another"))
+    assert isinstance(partly.decide(), Verified)
+    for envelopes in ((signed(),), ()):
+        verdict = partly.but(envelopes=envelopes).decide()
+        assert isinstance(verdict, Refused)
+        assert "sha256:5c...: not there and 1 more" in verdict.in_doubt
+        assert isinstance(told := GOOD.but(envelopes=envelopes).decide(), Refused)
+        assert (told.reason, told.in_doubt) == (verdict.reason, "")
+
+
+def test_what_no_signature_could_mend_is_refused_whatever_is_not_there() -> None:
+    for verdict in (
+        GOOD.reads(missing=("a blob",)).but(repository="evil.example/jil/a").decide(),
+        GOOD.reads(missing=("a blob",), digest=OTHER_DIGEST).decide(),
+    ):
+        assert isinstance(verdict, Refused)
+        assert verdict.in_doubt == ""

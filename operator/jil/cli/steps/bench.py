@@ -20,7 +20,7 @@ from jil.observe.registry import (
 from jil.trust import votes
 from jil.trust.faults import Fault
 from jil.trust.policy import Key, Policy
-from jil.trust.verdict import Refused
+from jil.trust.verdict import Refused, Verified
 
 BEFORE = {Track.TESTNET: Track.DEVNET, Track.MAINNET: Track.TESTNET}
 """The track that an image must have passed before it comes to another."""
@@ -58,6 +58,13 @@ async def bench(access: Access, policy: Policy) -> AsyncIterator[Bench]:
     except RegistryUnknown as error:
         wait = f"; it asks to wait {error.retry_after:.0f} s" if error.retry_after else ""
         raise Stop(f"{error}{wait}", Exit.UNKNOWN) from None
+
+
+def known(found: Verified | Refused) -> Verified | Refused:
+    """The verdict, when the registry gave all that it is made of. Raises Stop (UNKNOWN)."""
+    if isinstance(found, Refused) and found.in_doubt:
+        raise Stop(found.in_doubt, Exit.UNKNOWN)
+    return found
 
 
 def refused(fault: Fault, head: str) -> Stop:

@@ -11,7 +11,7 @@ from jil.cli.exits import Stop
 from jil.cli.keystore.opening import NamedKey
 from jil.cli.steps import attach, provenance
 from jil.cli.steps.attach import Form
-from jil.cli.steps.bench import BEFORE, NO_RELEASE, Bench, check_approver, check_signer, refused, why
+from jil.cli.steps.bench import BEFORE, NO_RELEASE, Bench, check_approver, check_signer, known, refused, why
 from jil.observe.registry import Reference
 from jil.trust import sign
 from jil.trust.claim import Claim
@@ -76,8 +76,10 @@ async def promote(
     check_signer(key.entry, bench.policy, to, bench.now)
     pinned = await bench.pin(image)
     evidence = await _read(bench, pinned)
-    verdict = decide(
-        pinned, evidence, bench.policy, track=before, release=release or NO_RELEASE, platform=None, now=bench.now
+    verdict = known(
+        decide(
+            pinned, evidence, bench.policy, track=before, release=release or NO_RELEASE, platform=None, now=bench.now
+        )
     )
     if isinstance(verdict, Refused):
         raise Stop(

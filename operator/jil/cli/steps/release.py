@@ -14,7 +14,7 @@ from jil.api.release import JILRelease
 from jil.api.trust import Track
 from jil.cli.exits import Exit, Stop
 from jil.cli.keystore.opening import NamedKey
-from jil.cli.steps.bench import Bench, check_approver, check_signer
+from jil.cli.steps.bench import Bench, check_approver, check_signer, known
 from jil.observe.registry import Reference
 from jil.trust import sign
 from jil.trust.decide import decide, decide_release
@@ -137,8 +137,8 @@ async def verify(bench: Bench, release: JILRelease, *, track: Track, platform: s
 
     async def judge(image: str) -> Verified | Refused:
         evidence = await bench.client.evidence(image)
-        return decide(
-            image, evidence, bench.policy, track=track, release=release.name, platform=platform, now=bench.now
+        return known(
+            decide(image, evidence, bench.policy, track=track, release=release.name, platform=platform, now=bench.now)
         )
 
     distinct = sorted(set(images.values()))

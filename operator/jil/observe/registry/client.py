@@ -110,6 +110,7 @@ class RegistryClient:
             simple=simple.result(),
             bundles=bundles,
             left_out=tolerance.left_out,
+            missing=tolerance.missing,
         )
 
     # ---- the image itself

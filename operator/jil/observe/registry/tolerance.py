@@ -1,4 +1,4 @@
-"""Attachments that are broken: left out, one by one, and remembered for the message of a refusal.
+"""Attachments that are broken or incomplete: left out, one by one, and remembered for the message of a refusal.
 
 Anybody who may push to a repository may attach anything, so a broken attachment says nothing about the image. Leaving one
 out can only take votes away.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from jil.observe.registry.errors import OverLimit, RegistryLied
+from jil.observe.registry.errors import NotInRegistry, OverLimit, RegistryLied
 from jil.observe.registry.media import Descriptor, descriptor
 from jil.trust.evidence import LeftOut
 
@@ -22,17 +22,27 @@ class Tolerance:
 
     def __init__(self) -> None:
         self._found: dict[str, LeftOut] = {}
+        self._missing: list[str] = []
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """The first few, in the order in which they were read."""
         return tuple(self._found.values())
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The first few that the registry does not have."""
+        return tuple(self._missing)
+
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Around the reading of one thing: a RegistryLied about it ends here, an OverLimit about all does not."""
+        """Around the reading of one thing: a RegistryLied about it ends here, and so does that it is not there; an
+        OverLimit about all does not, nor any other silence."""
         try:
             yield
+        except NotInRegistry as error:
+            if len(self._missing) < _REMEMBERED:
+                self._missing.append(str(error)[:300])
         except OverLimit:
             raise
         except RegistryLied as error:

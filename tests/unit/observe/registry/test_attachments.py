@@ -176,3 +176,31 @@ async def test_the_image_itself_is_still_not_believed_when_its_bytes_are_others(
     server.serve(f"manifests/{DIGEST}", IMAGE + b" ")
     with pytest.raises(RegistryLied):
         await server.read()
+
+
+async def test_a_blob_that_is_not_there_is_one_incomplete_attachment_and_its_neighbours_are_read() -> None:
+    server = Server()
+    whole, gone = server.attachment([server.blob(b"signed")]), server.blob(b"gone")
+    del server.things[f"blobs/{gone['digest']}"]
+    server.index([server.attachment([gone, server.blob(b"beside it")]), whole])
+    note = {"annotations": {media.COSIGN_SIGNATURE: "c2ln"}}
+    simple = [server.blob(text, media.SIMPLE_SIGNING, **note) for text in (b"one", b"two")]
+    del server.things[f"blobs/{simple[0]['digest']}"]
+    server.serve(f"manifests/{TAG}.sig", json.dumps({"config": {}, "layers": simple}).encode())
+    found = await server.read()
+    assert found.envelopes == (b"beside it", b"signed")
+    assert [one.payload for one in found.simple] == [b"two"]
+    assert found.left_out == ()
+    assert len(found.missing) == 2
+    assert any(gone["digest"] in text and "not there" in text for text in found.missing)
+
+
+async def test_any_number_of_blobs_that_are_not_there_makes_a_message_of_bounded_length() -> None:
+    server = Server()
+    layers = [server.blob(f"gone {number}".encode()) for number in range(60)]
+    for layer in layers:
+        del server.things[f"blobs/{layer['digest']}"]
+    server.index([server.attachment(layers), server.attachment([server.blob(b"signed")])])
+    found = await server.read()
+    assert found.envelopes == (b"signed",)
+    assert 0 < len(found.missing) <= 8
