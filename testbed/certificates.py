@@ -67,6 +67,17 @@ def signing_key(private: Path, public: Path) -> None:
     private.chmod(0o600)
 
 
+def ed25519_key(private: Path) -> bytes:
+    """Makes an Ed25519 key in PEM (PKCS#8, unencrypted) and returns the 32 bytes of its public half."""
+    private.touch(mode=0o600)
+    run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], timeout_s=30)
+    der = private.with_suffix(".der")
+    run(["openssl", "pkey", "-in", private, "-pubout", "-outform", "DER", "-out", der], timeout_s=30)
+    public = der.read_bytes()[-32:]
+    der.unlink()
+    return public
+
+
 def _escape(value: str) -> str:
     """openssl's -subj takes '/' and '+' as separators."""
     return value.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")

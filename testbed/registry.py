@@ -2,7 +2,8 @@
 
 Nodes know it as ``registry.jil.local:5000`` (a containerd hosts.toml with its CA in every node, Docker's DNS resolves the
 name), the host pushes to ``127.0.0.1:<port>``; both are the same store, so digests agree. It speaks TLS and wants a
-login (registry_access.py): pods need an image pull Secret as they would anywhere. What was pushed survives ``down``.
+login (registry_access.py): the user's, which pushes, or a node's own, which the operator makes and which only pulls. What
+was pushed survives ``down``.
 """
 
 from __future__ import annotations
@@ -47,13 +48,19 @@ def push_address(engine: Engine) -> str:
 
 
 def client_environment(engine: Engine) -> dict[str, str]:
-    """What a docker client needs to be logged in at push_address(). Only for pulls and pushes there."""
-    return {"DOCKER_CONFIG": str(access().client_folder(push_address(engine)))}
+    """What a docker client needs to be logged in, under both names of the registry, and nowhere else."""
+    return {"DOCKER_CONFIG": str(access().client_folder(push_address(engine), NAME))}
 
 
 def pull_secret() -> str:
-    """Content of a Secret of type kubernetes.io/dockerconfigjson (key ``.dockerconfigjson``)."""
+    """Content of a Secret of type kubernetes.io/dockerconfigjson (key ``.dockerconfigjson``) with the user's login: for the
+    operator's own pod and for reading signatures. Nodes have logins of their own."""
     return access().docker_config(NAME)
+
+
+def deny(*nodes: str) -> None:
+    """The nodes with these ids pull no more, all others do: what revoking a node is to a registry."""
+    access().deny(*nodes)
 
 
 def running(engine: Engine) -> bool:
@@ -66,9 +73,9 @@ def running(engine: Engine) -> bool:
 
 def up(engine: Engine) -> None:
     """Start the registry unless it answers. The kind network must exist."""
-    if running(engine):
-        return
     program = image(engine)
+    if running(engine) and _program(engine) == program:
+        return
     storage = paths.cache_root() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
     with stage("starting the registry"):
@@ -107,6 +114,11 @@ def _containers(engine: Engine, *filters: str) -> list[str]:
     return engine.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"name=^{_CONTAINER}$", *filters).split()
 
 
+def _program(engine: Engine) -> str:
+    """The image that the registry's container was made from."""
+    return engine.docker("inspect", "--format", "{{.Config.Image}}", _CONTAINER).strip()
+
+
 def _owner() -> str:
     return hashlib.sha256(str(paths.cache_root()).encode()).hexdigest()[:12]
 
@@ -115,9 +127,12 @@ _SETTINGS = {
     "STORAGE_DELETE_ENABLED": "true",
     "HTTP_TLS_CERTIFICATE": f"{_MOUNTED}/tls.crt",
     "HTTP_TLS_KEY": f"{_MOUNTED}/tls.key",
-    "AUTH": "htpasswd",
-    "AUTH_HTPASSWD_REALM": "jil-testbed",
-    "AUTH_HTPASSWD_PATH": f"{_MOUNTED}/htpasswd",
+    "AUTH": "jilnode",
+    "AUTH_JILNODE_REALM": "jil-testbed",
+    "AUTH_JILNODE_HTPASSWD": f"{_MOUNTED}/htpasswd",
+    "AUTH_JILNODE_KEYS": f"{_MOUNTED}/issuers.json",
+    "AUTH_JILNODE_DENIED": f"{_MOUNTED}/denied",
+    "AUTH_JILNODE_AUDIENCE": NAME,
 }
 
 
@@ -148,6 +163,16 @@ def digest(address: str, repository: str, tag: str) -> str | None:
     return found if status == 200 else None
 
 
+def untag(address: str, repository: str, tag: str) -> None:
+    """Take a tag away; nothing where there is none. Raises BedError when the registry does not do it."""
+    try:
+        status, _ = _ask(address, "DELETE", f"/v2/{repository}/manifests/{tag}", {})
+    except OSError as problem:
+        raise BedError(f"the registry on {address} does not answer ({problem}); `python3 -m testbed up`") from None
+    if status not in (202, 404):
+        raise BedError(f"the registry on {address} answers {status} to the deletion of {repository}:{tag}")
+
+
 def _answers(address: str) -> bool:
     try:
         return _ask(address, "GET", "/v2/", {}, timeout_s=2)[0] == 200
@@ -172,11 +197,10 @@ def _ask(
 
 def image(engine: Engine) -> str:
     """An image that holds nothing but the registry's static binary: there is no registry to pull one from."""
-    tool = next(entry for entry in binaries.TOOLS if entry.name == "registry")
-    name = f"jil-testbed/registry:{tool.key.rsplit('-', 1)[1]}"
+    program = binaries.registry()
+    name = f"jil-testbed/registry:{program.parent.name.rpartition('-')[2]}"
     if engine.has(name):
         return name
-    program = binaries.tool("registry")
     with tempfile.TemporaryDirectory(dir=paths.cache_root()) as scratch:
         tree = Path(scratch) / "tree"
         for folder in ("etc/registry", "var/lib/registry", "tmp"):

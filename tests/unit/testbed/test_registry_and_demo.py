@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from jil.cluster.login_key import base64url, key_id
 from testbed import binaries, cluster, demo, demo_down, demo_state, quickstart, registry, registry_access
 from testbed.demo_state import DemoState
 from testbed.errors import BedError
@@ -37,6 +40,34 @@ def test_the_registrys_password_is_made_by_chance_kept_and_for_its_owner_alone()
         assert stat.S_IMODE((first.folder / name).stat().st_mode) == 0o600, name
     assert not (first.folder / "pki").exists(), "the CA's key is thrown away: nobody gets a second certificate"
     assert isinstance(first.trust(), ssl.SSLContext)
+
+
+@pytest.mark.usefixtures("cache", "cheap_htpasswd")
+def test_the_key_for_nodes_logins_is_known_to_the_registry_by_its_public_half_only() -> None:
+    access = registry_access.current("registry.example")
+    key = load_pem_private_key(access.issuer_key.encode(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    (public,) = json.loads((access.folder / "issuers.json").read_text())["keys"]
+    assert public["kid"] == key_id(key), "the registry finds the key by the name that the operator gives it"
+    assert public["x"] == base64url(key.public_key().public_bytes_raw())
+    assert "d" not in public
+    assert stat.S_IMODE((access.issuer / "issuer.pem").stat().st_mode) == 0o600
+    assert not [
+        f
+        for f in access.folder.rglob("*")
+        if f.is_file() and b"BEGIN PRIVATE" in f.read_bytes() and f.name != "tls.key"
+    ]
+
+
+@pytest.mark.usefixtures("cache", "cheap_htpasswd")
+def test_denied_nodes_are_a_list_that_is_written_as_a_whole() -> None:
+    access = registry_access.current("registry.example")
+    assert (access.folder / "denied").read_text() == ""
+    access.deny("CH-ZUG-01", "SG-MAS-01")
+    assert (access.folder / "denied").read_text() == "CH-ZUG-01\nSG-MAS-01\n"
+    access.deny()
+    assert (access.folder / "denied").read_text() == ""
+    assert not list(access.folder.glob("denied.*"))
 
 
 @pytest.mark.usefixtures("cache", "cheap_htpasswd")
