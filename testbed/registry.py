@@ -20,7 +20,7 @@ from testbed.engine import NETWORK, Engine
 from testbed.errors import BedError
 from testbed.processes import run, wait_until
 from testbed.progress import stage
-from testbed.registry_access import RegistryAccess
+from testbed.registry_access import NodeLogins, RegistryAccess
 
 _HOST = "registry.jil.local"
 NAME = f"{_HOST}:5000"
@@ -56,6 +56,11 @@ def pull_secret() -> str:
     """Content of a Secret of type kubernetes.io/dockerconfigjson (key ``.dockerconfigjson``) with the user's login: for the
     operator's own pod and for reading signatures. Nodes have logins of their own."""
     return access().docker_config(NAME)
+
+
+def node_logins() -> NodeLogins:
+    """For the chart's ``registries.nodeLogins``."""
+    return NodeLogins(NAME, access().issuer_key)
 
 
 def deny(*nodes: str) -> None:

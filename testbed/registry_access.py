@@ -15,7 +15,7 @@ import secrets
 import shutil
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed import binaries, paths
@@ -28,6 +28,14 @@ ISSUER_KEY = "issuer.pem"
 
 _DAYS = 20
 """Certificates of the test bed last 30 days."""
+
+
+@dataclass(frozen=True)
+class NodeLogins:
+    """What an operator needs to give its nodes logins at ``registry`` (host[:port]): the key (PEM) that signs them."""
+
+    registry: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
