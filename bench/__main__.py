@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.parts import bring_up, fleet
+from bench.parts import admission, bring_up, fleet, trust
 from bench.report import Reporter, Row, say, table
 
 #: In a folder that git ignores.
@@ -33,6 +33,8 @@ class Part:
 def parts(sizes: list[int], rest: float) -> dict[str, Part]:
     """Name -> part, in order."""
     found = {"bring-up": Part(lambda report: bring_up.run(report, 10), 900)}
+    found["admission"] = Part(admission.run, 600)
+    found["trust"] = Part(trust.run, 2400)  # building cosign for the first time takes ten minutes of it
     for size in sizes:
         found[f"fleet-{size}"] = Part(
             lambda report, size=size: fleet.run(report, size, rest=rest),  # type: ignore[misc]

@@ -1,4 +1,9 @@
-"""A stream of changes to JILNodes, and how long each takes until it has reached the object that it is about."""
+"""A stream of changes to JILNodes, and how long each takes until it has reached the object that it is about.
+
+The stream waits for nobody: a node is changed again whether or not its last change has arrived. Replicas go 1, 2, 3, 4 and
+back to 1 (a step down needs a grant, as any would), so up to four changes of a node are told apart; a change that a newer
+one overtook has arrived with it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -13,8 +19,9 @@ import aiohttp
 from bench.cluster import Place, Rig
 from jil.cluster.access import Credentials, from_kubeconfig
 
-#: The service of the benchmark's release whose replicas are changed, 1 to 2 and back.
+#: The service of the benchmark's release whose replicas are changed.
 SERVICE = "transfers"
+MOST_REPLICAS = 4
 _GRACE_SECONDS = 120.0
 
 
@@ -41,7 +48,7 @@ class _Changes:
     def __init__(self, bench: Rig, places: list[Place]) -> None:
         self._credentials = Credentials(from_kubeconfig(bench.plane.kubeconfig))
         self._places = places
-        self._pending: dict[tuple[str, str], tuple[int, float]] = {}
+        self._pending: defaultdict[tuple[str, str], deque[tuple[int, float]]] = defaultdict(deque)
         self._replicas: dict[tuple[str, str], int] = {}
         self._watching = asyncio.Event()
         self._news = asyncio.Event()
@@ -64,21 +71,19 @@ class _Changes:
                 async with asyncio.timeout(_GRACE_SECONDS):
                     await self._until_all_arrived()
             self.result.whole = time.monotonic() - began
-            self.result.lost = len(self._pending)
+            self.result.lost = sum(map(len, self._pending.values()))
             watch.cancel()
 
     async def _until_all_arrived(self) -> None:
-        while self._pending:
+        while any(self._pending.values()):
             self._news.clear()
             await self._news.wait()
 
     async def _change(self, place: Place) -> None:
         key = (place.namespace, f"{place.name}-{SERVICE}")
-        if key in self._pending:
-            return  # its last change has not arrived yet: two at once could not be told apart
-        wanted = 3 - self._replicas.get(key, 1)
+        wanted = self._replicas.get(key, 1) % MOST_REPLICAS + 1
         self._replicas[key] = wanted
-        self._pending[key] = (wanted, time.monotonic())
+        self._pending[key].append((wanted, time.monotonic()))
         body = {"spec": {"services": [{"name": SERVICE, "replicas": wanted}]}}
         headers = {"Content-Type": "application/merge-patch+json"}
         url = self._credentials.access.server + place.path
@@ -103,11 +108,15 @@ class _Changes:
                     self._arrived((item["metadata"]["namespace"], item["metadata"]["name"]), item["spec"]["replicas"])
 
     def _arrived(self, key: tuple[str, str], replicas: int) -> None:
-        pending = self._pending.get(key)
-        if pending is not None and pending[0] == replicas:
-            del self._pending[key]
-            self._news.set()
-            self.result.latencies.append(time.monotonic() - pending[1])
+        pending = self._pending[key]
+        if not any(wanted == replicas for wanted, _ in pending):
+            return
+        arrived = False
+        while not arrived:
+            wanted, sent = pending.popleft()
+            self.result.latencies.append(time.monotonic() - sent)
+            arrived = wanted == replicas
+        self._news.set()
 
 
 def drive(bench: Rig, places: list[Place], load: Load) -> Result:

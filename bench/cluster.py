@@ -171,19 +171,22 @@ class Rig:
                 },
             )
             for namespace in sorted({p.namespace for p in places}):
-                self._namespace(namespace, _labels(places[0].network))
-                jurisdiction = {"zone": "CH/FINMA", "network": places[0].network, "release": "r1"}
-                self.api.create(
-                    f"{JIL}/namespaces/{namespace}/jiljurisdictions",
-                    {
-                        "apiVersion": "jil.io/v1alpha1",
-                        "kind": "JILJurisdiction",
-                        "metadata": {"name": "main", "namespace": namespace},
-                        "spec": jurisdiction,
-                    },
-                )
+                self.jurisdiction(namespace, network=places[0].network, release="r1")
             made += places
         return made[:count]
+
+    def jurisdiction(self, namespace: str, *, network: str, release: str) -> None:
+        """A namespace that is set up, with the jurisdiction that wants the release."""
+        self._namespace(namespace, _labels(network))
+        self.api.create(
+            f"{JIL}/namespaces/{namespace}/jiljurisdictions",
+            {
+                "apiVersion": "jil.io/v1alpha1",
+                "kind": "JILJurisdiction",
+                "metadata": {"name": "main", "namespace": namespace},
+                "spec": {"zone": "CH/FINMA", "network": network, "release": release},
+            },
+        )
 
     @staticmethod
     def _place(network: int, member: int) -> Place:

@@ -32,7 +32,7 @@ def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS) -> None:
         operator = _converge(report, bench, operator, places, idle)
         _rest(report, bench, operator, nodes, rest)
         _touched(report, bench, operator, places)
-        _changes(report, bench, places)
+        _changes(report, bench, operator, places)
         operator = _failover(report, bench, operator, places)
         _start_up(report, bench, operator, nodes)
 
@@ -91,10 +91,13 @@ def _reconciles(operator: Operator) -> float:
     return operator.metric("jil_reconcile_total", kind="JILNode")
 
 
-def _changes(report: Reporter, bench: Rig, places: list[Place]) -> None:
+def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Place]) -> None:
+    cpu, looks, began = operator.cpu(), _reconciles(operator), time.monotonic()
     result = drive(bench, places, Load(CHANGES_PER_SECOND, CHANGE_SECONDS))
+    busy, looked = (operator.cpu() - cpu) / (time.monotonic() - began), _reconciles(operator) - looks
     note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
     report.tell("changes sent per second", result.sent / result.sending, "1/s", note)
+    report.tell("under changes: CPU of the operator", busy * 100, "%", f"of one processor, {looked:.0f} looks at nodes")
     if result.latencies:
         values = sorted(result.latencies)
         report.tell("change to applied, median", statistics.median(values), "s")
