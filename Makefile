@@ -12,7 +12,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## Set everything up and bring up one whole JIL node on kind, with a proof (CONTEXT=, REGISTRY=: an existing cluster)
-	@$(BIN)/python -m testbed.demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(YES),--yes)
+	@$(BIN)/python -m testbed.demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(ENDPOINT),--endpoint $(ENDPOINT)) $(if $(LOGIN),--login $(LOGIN)) $(if $(YES),--yes)
 
 env: ## Print the shell lines that reach the demo's cluster: eval $$(make -s env)
 	@$(TESTBED) env

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,11 @@ class Cluster:
     def record(self) -> Path:
         """What the cluster was made from; also the sign that it is ours to delete."""
         return paths.state() / f"{self.name}.cluster.json"
+
+    @property
+    def trust(self) -> Path:
+        """Folder of the keys that were made for what runs on it (demo_trust.py)."""
+        return paths.state() / f"{self.name}.trust"
 
     @property
     def control_plane_node(self) -> str:
@@ -229,6 +235,7 @@ def _delete(host: Engine, cluster: Cluster) -> None:
 def _forget(cluster: Cluster) -> None:
     for file in (cluster.record, cluster.kubeconfig, cluster.kubeconfig.with_suffix(".kubeconfig.lock")):
         file.unlink(missing_ok=True)
+    shutil.rmtree(cluster.trust, ignore_errors=True)
 
 
 def _existing(host: Engine) -> list[str]:

@@ -12,7 +12,20 @@ import sys
 import threading
 from pathlib import Path
 
-from testbed import binaries, cluster, engine, images, nodes, paths, processes, provision, registry, virtualenv
+from testbed import (
+    binaries,
+    cluster,
+    demo_target,
+    engine,
+    images,
+    nodes,
+    paths,
+    processes,
+    provision,
+    quickstart,
+    registry,
+    virtualenv,
+)
 from testbed.controlplane import ControlPlane
 from testbed.errors import BedError
 
@@ -165,13 +178,18 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _env(options: argparse.Namespace) -> None:
-    host = engine.find()
-    values = {"KUBECONFIG": str(_existing(options).kubeconfig)}
+    host, ours = engine.find(), _existing(options)
+    values, folders = {"KUBECONFIG": str(ours.kubeconfig)}, [str(binaries.search_path())]
     if host and host.private:
         values["DOCKER_HOST"] = host.host
+    if host and registry.running(host):
+        trust = demo_target.kind_trust(ours, host)
+        if trust.public_keys():  # a demo was made there: jilctl decides by its policy and reads its registry
+            values |= {**trust.registry, "JIL_NETWORK": quickstart.NETWORK}
+            folders.append(str(trust.program.parent))
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
-    print(f'export PATH={shlex.quote(str(binaries.search_path()))}:"$PATH"')
+    print(f'export PATH={shlex.quote(":".join(folders))}:"$PATH"')
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:

@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
-from testbed import cluster, demo_state, images, quickstart, registry
+from testbed import cluster, demo_refusal, demo_state, demo_target, images, quickstart
 from testbed.demo_state import DemoState
 from testbed.errors import BedError
 from testbed.progress import say, stage
@@ -20,14 +21,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--context", help="use this context of your kubeconfig instead of a kind cluster")
     parser.add_argument("--registry", help="registry that this machine can push to and that cluster can pull from")
+    parser.add_argument("--endpoint", help="URL at which that cluster's pods reach it, if not https://<its name>")
+    parser.add_argument(
+        "--login", type=Path, help="Docker config.json with a login for it, for this machine and for pods"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask before using the cluster of --context")
     options = parser.parse_args(arguments)
     began = time.monotonic()
     try:
         if options.context:
-            _on_a_cluster_of_yours(options.context, options.registry, yes=options.yes)
-        elif options.registry:
-            raise BedError("REGISTRY is for a cluster of yours: give CONTEXT=<name of its context> too")
+            _on_a_cluster_of_yours(options)
+        elif options.registry or options.endpoint or options.login:
+            raise BedError(
+                "REGISTRY, ENDPOINT and LOGIN are for a cluster of yours: give CONTEXT=<name of its context> too"
+            )
         else:
             _on_kind(began)
     except BedError as problem:
@@ -45,7 +52,7 @@ def _on_kind(began: float) -> None:
     cluster.up(ours)
     with stage("images"):
         built = images.build_and_push()
-    target = Target(ours.kubeconfig, login=registry.pull_secret())
+    target = demo_target.on_kind(ours)
     state = DemoState(None, str(ours.kubeconfig))
     if _unchanged(target, built, demo_state.load(None), state):
         say("the demo runs already, and nothing of it has changed: nothing was done")
@@ -54,19 +61,20 @@ def _on_kind(began: float) -> None:
     _farewell(target, time.monotonic() - began, "eval $(make -s env)", "make down")
 
 
-def _on_a_cluster_of_yours(context: str, address: str | None, *, yes: bool) -> None:
+def _on_a_cluster_of_yours(options: argparse.Namespace) -> None:
+    context, address = options.context, options.registry
     if address is None:
         raise BedError(f"CONTEXT={context} needs REGISTRY=<host[:port]/path>, which the cluster can pull images from")
-    target = Target(None, context)
+    target = demo_target.on_a_cluster_of_yours(context, address, options.endpoint, options.login)
     server = quickstart.server_of(target)
     known = demo_state.load(context)
     if known is None or known.server != server:
         _refuse_what_is_there(target, context)
     print(
         f"This installs the operator into namespace {quickstart.SYSTEM}, and a node into {FIRST.namespace}, on\n"
-        f"  context  {context}\n  server   {server}\nand pushes images to {address}."
+        f"  context  {context}\n  server   {server}\nand pushes images and their signatures to {address}."
     )
-    if not yes:
+    if not options.yes:
         if not sys.stdin.isatty():
             raise BedError("nobody is there to ask: run it in a terminal, or say YES=1 if that cluster is meant")
         if input("Type the name of the context to go on: ").strip() != context:
@@ -92,11 +100,15 @@ def _bring_up_and_prove(target: Target, built: Mapping[str, str], state: DemoSta
     quickstart.bring_up(target, built)
     with stage("proof, from a pod of its own through Service DNS"):
         print(quickstart.proof(target, FIRST, built), flush=True)
-    DemoState(state.context, state.kubeconfig, state.server, quickstart.fingerprint(built)).save()
+    with stage("an image that nobody signed"):
+        print(demo_refusal.show(target, built), flush=True)
+    DemoState(state.context, state.kubeconfig, state.server, quickstart.fingerprint(target, built)).save()
 
 
 def _unchanged(target: Target, built: Mapping[str, str], known: DemoState | None, now: DemoState) -> bool:
-    if known is None or known.fingerprint != quickstart.fingerprint(built) or known.kubeconfig != now.kubeconfig:
+    if known is None or known.fingerprint != quickstart.fingerprint(target, built):
+        return False
+    if known.kubeconfig != now.kubeconfig:
         return False
     return quickstart.status_of(target, FIRST).get("phase") == "Ready"
 
@@ -111,6 +123,7 @@ def _farewell(target: Target, seconds: float, reach: str, remove: str) -> None:
   kubectl delete deployment ch-zug-01-transfers -n jil-ch-finma   # ... and see it come back
   kubectl patch jn ch-zug-01 -n jil-ch-finma --type merge -p '{{"spec":{{"state":"Maintenance"}}}}'
   kubectl delete jn ch-zug-01 -n jil-ch-finma                # refused, and the message says how to confirm
+  kubectl get jilimageallowlist jil-ch-finma -o yaml         # what may run there, and by whose signatures
 
   {remove:<58} # removes what this made"""
     )

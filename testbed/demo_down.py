@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from testbed import cluster, demo_state, quickstart
+from testbed import cluster, demo_refusal, demo_state, quickstart
 from testbed.demo_state import DemoState
 from testbed.errors import BedError
 from testbed.processes import wait_until
@@ -64,6 +64,8 @@ def _leave(state: DemoState) -> None:
             f"context {state.context} means {server} now, and the demo was made on {state.server}: nothing was done. "
             f"Give the context its old meaning and try again"
         )
+    if quickstart.kinds(target):
+        demo_refusal.clear(target)  # of a demo that was cut short
     _refuse_if_others_use_it(target, state)
     say(f"removing the demo from context {state.context}")
     if quickstart.kinds(target):
@@ -85,6 +87,7 @@ def _leave(state: DemoState) -> None:
             target.kubectl("patch", "pv", volume, "-p", '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
         for namespace in (FIRST.namespace, SYSTEM):
             _delete(target, "namespace", namespace)
+        demo_refusal.wait_gone(target)
     with stage("kinds, priority classes, volumes"):
         for kind in quickstart.kinds(target):
             _delete(target, "crd", kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +25,11 @@ class DemoState:
     fingerprint: str = ""
 
     @property
+    def trust(self) -> Path:
+        """Folder of the keys of a demo on somebody's cluster; the test bed's own clusters have theirs themselves."""
+        return self.file.with_suffix(".trust")
+
+    @property
     def file(self) -> Path:
         """Where it is written down."""
         return _file(self.context)
@@ -34,6 +40,7 @@ class DemoState:
 
     def forget(self) -> None:
         """It is gone."""
+        shutil.rmtree(self.trust, ignore_errors=True)
         self.file.unlink(missing_ok=True)
 
 

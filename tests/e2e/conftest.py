@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_kind.cluster import KindCluster
 
-from testbed import binaries, cluster, engine, paths, quickstart, registry
+from testbed import binaries, cluster, demo_target, engine, paths, quickstart
 from testbed import images as testbed_images
 from tests.e2e.demo import Demo
 
@@ -51,7 +51,6 @@ def images(kind_cluster: KindCluster) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def demo(kind_cluster: KindCluster, images: dict[str, str]) -> Demo:
     """The quickstart, Ready: operator by Helm in the cluster, one jurisdiction, one whole node."""
-    kubeconfig = cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil")).kubeconfig
-    target = quickstart.Target(kubeconfig, login=registry.pull_secret())
+    target = demo_target.on_kind(cluster.Cluster(os.environ.get("JIL_CLUSTER", "jil")))
     quickstart.bring_up(target, images)
     return Demo(target, images, quickstart.FIRST)

@@ -126,7 +126,7 @@ def test_i4_deleted_and_applied_again_it_has_the_same_keys_data_and_no_older_sig
     demo.confirm_and_delete("jilnode", node.name, "-n", node.namespace)
     pods = demo.get("pods", "-n", node.namespace, "-l", f"app.kubernetes.io/instance={node.name}")["items"]
     assert pods == []
-    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(node, demo.images))
+    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(demo.target, node, demo.images))
     demo.until_phase("Ready", 240)
     after = demo.record()
     assert after["keys"] == record["keys"]
@@ -151,6 +151,6 @@ def test_i8_applied_a_second_time_nothing_is_written(demo: Demo) -> None:
         return found
 
     before = versions()
-    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(demo.node, demo.images))
+    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(demo.target, demo.node, demo.images))
     time.sleep(5)
     assert versions() == before

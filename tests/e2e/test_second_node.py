@@ -14,7 +14,7 @@ from tests.e2e.demo import Demo
 @pytest.fixture(scope="module")
 def joined(demo: Demo) -> Demo:
     quickstart.install_jurisdiction(demo.target, SECOND)
-    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(SECOND, demo.images))
+    demo.kubectl("apply", "-f", "-", stdin=quickstart.manifests(demo.target, SECOND, demo.images))
     demo.until_phase("Ready", 240, SECOND)
     return demo
 

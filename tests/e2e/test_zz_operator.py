@@ -156,7 +156,7 @@ def test_the_operator_has_every_right_that_it_used_and_none_that_it_did_not(demo
 
 
 def test_ac_42_a_second_manager_that_applies_the_same_manifests_twice_sees_no_drift(demo: Demo) -> None:
-    manifests = quickstart.manifests(demo.node, demo.images)
+    manifests = quickstart.manifests(demo.target, demo.node, demo.images)
     for _ in range(2):
         demo.kubectl(
             "apply",

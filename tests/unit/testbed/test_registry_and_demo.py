@@ -104,7 +104,7 @@ def test_an_exported_kubeconfig_is_no_consent(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KUBECONFIG", "/somebodys/production")
     monkeypatch.setattr(cluster, "up", lambda _: None)
     monkeypatch.setattr(demo.images, "build_and_push", dict)
-    monkeypatch.setattr(registry, "pull_secret", lambda: "{}")
+    monkeypatch.setattr(demo.demo_target, "on_kind", lambda ours: Target(ours.kubeconfig))
     monkeypatch.setattr(demo, "_unchanged", lambda target, *_: used.append(target) or True)
     monkeypatch.setattr(demo, "_farewell", lambda *_: None)
     assert demo.main([]) == 0
@@ -153,6 +153,7 @@ def test_down_leaves_an_operator_that_others_use(
     DemoState("mine", None, "https://192.0.2.1").save()
     monkeypatch.setattr(quickstart, "server_of", lambda _: "https://192.0.2.1")
     monkeypatch.setattr(quickstart, "kinds", lambda _: ["jilnodes.jil.io"])
+    monkeypatch.setattr(demo_down.demo_refusal, "clear", lambda _: None)
     nodes = f"{quickstart.FIRST.namespace}/{quickstart.FIRST.name}\njil-de-bafin/de-fra-01\n"
     monkeypatch.setattr(Target, "kubectl", lambda *_, **__: nodes)
     assert demo_down.main(["--context", "mine"]) == 1
