@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from jil.api.fields import ImageDigest, ImageText, ListAtomic, ListMap, ListSet, ObjectName, ShortText, SpecModel, Uid
 from jil.api.objects import Resource
-from jil.api.rules import Rule, immutable
+from jil.api.rules import Rule
 from jil.api.trust import Track
 
 #: Some releases of full size: the one that runs, the one that is rolled out, those that one may go back to.
@@ -102,8 +102,8 @@ class CachedVerdict(SpecModel):
 class AllowListSpec(SpecModel):
     """What pods of one namespace may run, and why."""
 
-    network: Annotated[ObjectName, immutable("network", "A namespace belongs to one chain.")] = Field(
-        description="JILNetwork whose policy was asked. Immutable."
+    network: ObjectName = Field(
+        description="JILNetwork whose policy was asked. Admission lets nothing in by the list of another network."
     )
     policy_hash: PolicyHash | None = Field(
         default=None, description="Hash of the policy that `digests` was made by; unset before the first verdict."

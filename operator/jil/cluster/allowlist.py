@@ -52,13 +52,13 @@ class ReleasePart:
     verdicts: Sequence[CachedVerdict] = field(default=())
 
     def into(self, spec: AllowListSpec | None) -> AllowListSpec:
-        """``spec`` with this part in place of its own one; a new list when there is none."""
+        """``spec`` with this part in place of its own one; a new list when there is none, or one of another network."""
         return AllowListSpec(
             network=self.network,
             policy_hash=self.policy_hash,
             digests=dict(sorted(self.digests.items())),
             verdicts=tuple(sorted(self.verdicts, key=lambda verdict: (verdict.release, verdict.image))),
-            break_glass=spec.break_glass if spec is not None else (),
+            break_glass=spec.break_glass if spec is not None and spec.network == self.network else (),
         )
 
 
@@ -194,7 +194,10 @@ class AllowLists:
             manifest = _manifest(namespace, namespace_uid, after)
             written = await self._client.create(kinds.JIL_IMAGE_ALLOW_LIST, manifest)
         else:
-            written = await self._client.replace(kinds.JIL_IMAGE_ALLOW_LIST, {**live, "spec": after.wire()})
+            marks = {**(live["metadata"].get("labels") or {}), labels.NETWORK: after.network}
+            metadata = {**live["metadata"], "labels": marks}
+            changed = {**live, "metadata": metadata, "spec": after.wire()}
+            written = await self._client.replace(kinds.JIL_IMAGE_ALLOW_LIST, changed)
         self._remember(kinds.JIL_IMAGE_ALLOW_LIST, written)
         _tell(namespace, before, after)
         return after

@@ -31,7 +31,8 @@ def namespaces_of(store: Store, network: str) -> list[str]:
     """Namespaces of the network that have a jurisdiction of it, or a list from the time when they had one; each once.
 
     Which network a namespace belongs to says its label, which is guarded; a JILJurisdiction is written by whoever has
-    rights inside the namespace, and one that names another network brings nothing in.
+    rights inside the namespace, and one that names another network brings nothing in. A list of another network, from
+    before the label counted, is brought right: deleted, it would let everything in.
     """
     return sorted(
         space["metadata"]["name"]
@@ -42,9 +43,9 @@ def namespaces_of(store: Store, network: str) -> list[str]:
 
 
 def _speaks(store: Store, namespace: str, network: str) -> bool:
-    found = store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace)
-    asking = [*store.list(kinds.JIL_JURISDICTION, namespace), *([found] if found is not None else [])]
-    return any(one["spec"].get("network") == network for one in asking)
+    if store.get(kinds.JIL_IMAGE_ALLOW_LIST, None, namespace) is not None:
+        return True
+    return any(one["spec"].get("network") == network for one in store.list(kinds.JIL_JURISDICTION, namespace))
 
 
 def nodes_by_trust(store: Store) -> Counter[str]:
@@ -169,6 +170,8 @@ class ReleaseTrust:
         """
         running, wanted = self._running(namespace), self._wanted(namespace)
         before = self._list(namespace)
+        if before is not None and before.network != network.name:
+            before = None  # what another network's policy let in
         now = self._deps.clock.now().replace(microsecond=0)
         digests: dict[str, AllowedImage] = {}
         verdicts: list[CachedVerdict] = []

@@ -39,4 +39,3 @@ def operation_cases() -> Iterator[Case]:
     allow_list = "JILImageAllowList"
     for bad_name in ("a.b", "a" * 64):
         yield Case(allow_list, "", "the name of an allow-list", {"metadata/name": bad_name})
-    yield Case(allow_list, "spec.network", "network cannot", {"spec/network": "jil-other"}, before={})

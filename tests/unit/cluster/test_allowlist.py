@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,6 +80,17 @@ async def test_each_owner_replaces_its_own_part_and_leaves_the_others_alone(api:
     ended = await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=None)
     assert ended is not None
     assert [allowed(ended, digest) for digest in (A, B, C)] == [False, True, False]
+
+
+async def test_i6_a_list_of_another_network_is_replaced_whole_and_its_label_follows(api: CountingApi) -> None:
+    lists = AllowLists(api)
+    theirs = replace(part(B), network="laxer")
+    await lists.publish_releases(SPACE, namespace_uid=UID, part=theirs)
+    await lists.publish_break_glass(SPACE, namespace_uid=UID, operation="inc-1", entry=GLASS)
+    await lists.publish_releases(SPACE, namespace_uid=UID, part=part(A))
+    spec = stored(api)["spec"]
+    assert (spec["network"], list(spec["digests"]), spec.get("breakGlass", [])) == ("jil-devnet", [A], [])
+    assert stored(api)["metadata"]["labels"][labels.NETWORK] == "jil-devnet"
 
 
 async def test_what_is_there_already_is_not_written_and_a_list_that_was_seen_is_not_even_read(api: CountingApi) -> None:

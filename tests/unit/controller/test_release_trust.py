@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from jil.api import kinds
+from jil.api.allowlist import AllowedImage, BrokenGlass
 from jil.api.network import JILNetwork
 from jil.api.release import JILRelease
 from jil.api.trust import Track
@@ -376,6 +377,34 @@ def test_i6_a_jurisdiction_of_another_network_than_the_label_of_its_namespace_br
     world.put(kinds.NAMESPACE, {"metadata": {"name": "no-label"}})
     world.put(kinds.JIL_JURISDICTION, {"metadata": {"name": "mine", "namespace": "no-label"}, "spec": spec})
     assert namespaces_of(world.store, "laxer") == []
+
+
+def test_i6_a_list_of_another_network_is_made_anew_by_the_policy_of_the_label_and_forgets_what_it_let_in(
+    world: World,
+) -> None:
+    """From before the label counted: a JILJurisdiction of a laxer network had it made, and glass broken in it."""
+    good, theirs = world.image("a"), world.image("b", good=False)
+    world.ask(world.release("r1", good))
+    world.ask(world.release("r2", theirs, signed=False))
+    ours = world.publish().into(None)
+    digest = theirs.partition("@")[2]
+    until = world.clock.now() + DAY
+    glass = BrokenGlass(digest=digest, operation="op", until=until, requested_by="eve")
+    entry = AllowedImage(image=theirs, releases=("r2",))
+    laxer = ours.model_copy(update={"network": "laxer", "digests": {digest: entry}, "break_glass": (glass,)})
+    spec = {"zone": "CH/FINMA", "network": "laxer", "release": "r2"}
+    world.put(kinds.JIL_JURISDICTION, {"metadata": {"name": "main", "namespace": SPACE}, "spec": spec})
+    world.put(kinds.JIL_IMAGE_ALLOW_LIST, {"metadata": {"name": SPACE}, "spec": laxer.wire()})
+    metadata = {"name": "n1-cache", "namespace": SPACE, "labels": {"jil.io/node": "n1"}}
+    template = {"spec": {"containers": [{"name": "main", "image": theirs}]}}
+    world.put(kinds.JIL_NODE, {"metadata": {"name": "n1", "namespace": SPACE}, "spec": {}})
+    world.put(kinds.DEPLOYMENT, {"metadata": metadata, "spec": {"template": template}})
+    assert namespaces_of(world.store, NETWORK) == [SPACE]
+    assert namespaces_of(world.store, "laxer") == []
+    world.publish()
+    made = world.lists.read(SPACE)
+    assert made is not None
+    assert (made.network, dict(made.digests), made.break_glass) == (NETWORK, {}, ())
 
 
 def test_i6_a_revocation_reaches_a_namespace_whose_jurisdiction_was_deleted(world: World) -> None:
