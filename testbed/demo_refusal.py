@@ -17,7 +17,7 @@ from testbed.errors import BedError
 from testbed.quickstart import FIRST, SECOND, SYSTEM, Target, keys_of
 
 _PREFIX = f"{quickstart.NETWORK}-altered-"
-_MARK = "jil-demo"
+MARK = "jil-demo"
 """Label of a namespace that was made here and may be deleted here."""
 _PATIENCE_S = 60.0
 
@@ -71,8 +71,8 @@ def _under_the_running_node(target: Target, altered: str) -> str:
 def _second_node(target: Target, images: Mapping[str, str], altered: str) -> str:
     """A node that wants a release which is signed in order and names the altered image."""
     release = f"{_PREFIX}{altered.rpartition(':')[2][:8]}"
-    quickstart.install_jurisdiction(target, SECOND, quickstart.NETWORK, "--set", f"namespace.labels.{_MARK}=refusal")
-    target.kubectl("apply", "-f", "-", stdin=_manifests(target, {**images, "cache": altered}, release))
+    quickstart.install_jurisdiction(target, SECOND, quickstart.NETWORK, "--set", f"namespace.labels.{MARK}=refusal")
+    target.kubectl("apply", "-f", "-", stdin=manifests(target, {**images, "cache": altered}, release))
     finding = _refusal(target)
     found = target.kubectl("get", "statefulsets,deployments,pods", "-n", SECOND.namespace, "-o", "name").split()
     if found:
@@ -88,7 +88,7 @@ def _second_node(target: Target, images: Mapping[str, str], altered: str) -> str
     )
 
 
-def _manifests(target: Target, images: Mapping[str, str], release: str) -> str:
+def manifests(target: Target, images: Mapping[str, str], release: str) -> str:
     """The samples of the second node and of the release, under another name."""
     values = {**quickstart.marks(target, images), "RELEASE": release.removeprefix(f"{quickstart.NETWORK}-")}
     draft = quickstart.rendered(quickstart.MANIFESTS / FIRST.folder / "20-release.yaml.in", values)
@@ -133,7 +133,7 @@ def _namespace(target: Target) -> dict[str, Any]:
 
 
 def _ours(namespace: Mapping[str, Any]) -> bool:
-    return (namespace["metadata"].get("labels") or {}).get(_MARK) == "refusal"
+    return (namespace["metadata"].get("labels") or {}).get(MARK) == "refusal"
 
 
 def clear(target: Target) -> None:

@@ -164,8 +164,12 @@ def test_asked_and_confirmed_it_runs_there_and_down_takes_back_all_of_it_and_not
     theirs.kubectl("create", "configmap", "their-own", "-n", "default")
     before = theirs.everything()
     began = time.monotonic()
-    done = theirs.make("demo", f"CONTEXT={theirs.context}", f"REGISTRY={theirs.registry}", typed=theirs.context)
+    # Its pods know the registry by another address than this machine does.
+    where = (f"CONTEXT={theirs.context}", f"REGISTRY={theirs.registry}", f"ENDPOINT=http://{_REGISTRY}:5000")
+    done = theirs.make("demo", *where, typed=theirs.context)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert "may not run in namespace" in done.stdout, "signatures are read from their registry, and it is shown"
+    assert "pods and workloads in jil-sg-mas: none" in done.stdout
     assert "all 6 checks passed" in done.stdout
     assert f"make down CONTEXT={theirs.context}" in done.stdout
     print(f"demo on a foreign cluster: {time.monotonic() - began:.0f} s\n{done.stderr}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -110,36 +109,8 @@ def test_i2_every_disruptive_request_of_the_whole_run_has_its_grant(demo: Demo) 
     report.assert_clean(at_least=10)
 
 
-def test_a_break_glass_where_nothing_holds_images_back_is_refused_in_words(demo: Demo) -> None:
-    operation = {
-        "apiVersion": "jil.io/v1alpha1",
-        "kind": "JILOperation",
-        "metadata": {"name": "inc-1", "namespace": demo.node.namespace},
-        "spec": {
-            "type": "BreakGlass",
-            "requestId": "INC-1",
-            "requestedBy": demo.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").strip(),
-            "reason": "this network has no trust policy",
-            "breakGlass": {
-                "digest": f"sha256:{'e' * 64}",
-                "until": (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            },
-        },
-    }
-    demo.kubectl("apply", "-f", "-", stdin=json.dumps(operation))
-
-    def refused() -> bool:
-        status = demo.get("jiloperation", "inc-1", "-n", demo.node.namespace).get("status", {})
-        return (status.get("phase"), [c["reason"] for c in status.get("conditions", [])][-1:]) == (
-            "Refused",
-            ["NoPolicy"],
-        )
-
-    demo.until(refused, "the operation to be refused", 60)
-
-
 def test_the_operator_has_every_right_that_it_used_and_none_that_it_did_not(demo: Demo) -> None:
-    """Over the whole run: bring-up, drift, stop, delete, drain, a second node, a deleted namespace, two leaders."""
+    """Over the whole run: refused images, bring-up, drift, stop, delete, drain, a second node, a deleted namespace."""
     account = rbac_usage.ServiceAccount(SYSTEM, "jil-operator")
     releases = ("jil-operator", demo.node.jurisdiction, quickstart.SECOND.jurisdiction)
     texts = [demo.target.helm("get", "manifest", release, "-n", SYSTEM) for release in releases]
@@ -147,11 +118,8 @@ def test_the_operator_has_every_right_that_it_used_and_none_that_it_did_not(demo
     usage = rbac_usage.compare(rbac_usage.rights_of(manifests, account), _log(demo), account)
     assert not usage.ungranted, usage.text()
     # Which Events a run has depends on what happens to it: a repetition patches a series, a lost ledger is told in
-    # default. A Lease is made only where somebody deleted the chart's; allow-lists only where a network has a policy.
-    # An operation is there only where a person wrote one. tests/cluster shows all of these in use.
+    # default. A Lease is made only where somebody deleted the chart's. tests/cluster shows all of these in use.
     excused = {("events", "create"), ("events", "patch"), ("leases", "create")}
-    excused |= {("jilimageallowlists", verb) for verb in ("create", "get", "update")}
-    excused |= {("jiloperations", "get"), ("jiloperations/status", "patch")}
     assert not [right for right in usage.unused if (right.resource, right.verb) not in excused], usage.text()
 
 

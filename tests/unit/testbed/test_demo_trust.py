@@ -126,7 +126,7 @@ def test_a_second_node_that_runs_or_is_refused_for_something_else_fails_the_demo
         return json.dumps({"status": {"conditions": [condition]}}) if "jilnode" in words else workloads
 
     monkeypatch.setattr(quickstart, "install_jurisdiction", lambda *_: None)
-    monkeypatch.setattr(demo_refusal, "_manifests", lambda *_: "")
+    monkeypatch.setattr(demo_refusal, "manifests", lambda *_: "")
     with pytest.raises(BedError, match=complaint):
         demo_refusal._second_node(answering(monkeypatch, answer), {}, ALTERED)
 

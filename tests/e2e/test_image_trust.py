@@ -1,0 +1,221 @@
+"""I6 on kind: a registry with TLS and a login, real pods, kubectl as people use it. Every refusal in its own words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from testbed import cluster, demo_refusal, paths, quickstart
+from testbed.quickstart import SECOND, SYSTEM, keys_of
+from tests.e2e.demo import Demo
+
+ALTERED_RELEASE = "quickstart-altered-e2e"
+
+
+@pytest.fixture(scope="module")
+def altered(demo: Demo) -> str:
+    """A copy of the cache with one label more, in the registry; nobody signed it."""
+    return keys_of(demo.target).altered(demo.images["cache"])
+
+
+def condition(demo: Demo, node: quickstart.DemoNode | None = None) -> dict[str, Any]:
+    """The node's condition ImageTrust."""
+    found = demo.status(node).get("conditions", [])
+    return next((c for c in found if c["type"] == "ImageTrust"), {})
+
+
+def allow_list(demo: Demo) -> dict[str, Any]:
+    found: dict[str, Any] = demo.get("jilimageallowlist", demo.node.namespace)["spec"]
+    return found
+
+
+def pods(demo: Demo) -> set[str]:
+    """UIDs of the node's pods."""
+    where = ("-n", demo.node.namespace, "-l", f"app.kubernetes.io/instance={demo.node.name}")
+    return {pod["metadata"]["uid"] for pod in demo.get("pods", *where)["items"]}
+
+
+def want(demo: Demo, release: str) -> None:
+    """The first jurisdiction asks for another release."""
+    patch = json.dumps({"spec": {"release": release}})
+    demo.kubectl("patch", "jj", demo.node.jurisdiction, "-n", demo.node.namespace, "--type=merge", "-p", patch)
+
+
+def wanted(demo: Demo) -> str:
+    return f"{quickstart.NETWORK}-{quickstart.release_suffix(demo.images)}"
+
+
+def test_i6_the_node_runs_by_signatures_and_every_pod_of_it_is_in_the_allow_list(demo: Demo) -> None:
+    demo.until(lambda: condition(demo).get("status") == "True", "the images to be verified", 30)
+    assert condition(demo)["reason"] == "Verified"
+    rows = demo.get("jilrelease", wanted(demo))["status"]["images"]
+    assert {row["verdict"] for row in rows} == {"Verified"}
+    assert {key for row in rows for key in row["keys"]} == {"quickstart-ci"}
+    listed = allow_list(demo)["digests"]
+    assert not [digest for digest, entry in listed.items() if "keptSince" in entry]
+    for pod in demo.get("pods", "-n", demo.node.namespace)["items"]:
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])):
+            assert container["image"].partition("@")[2] in listed, container["image"]
+
+
+def test_i6_an_image_that_nobody_signed_is_refused_whichever_way_it_comes(demo: Demo, altered: str) -> None:
+    namespace, before = ("-n", demo.node.namespace), demo.child("deployment", "rates")["spec"]["template"]
+    workload = f"deployment/{demo.node.name}-rates"
+    pod = f"{demo.node.name}-database-0"
+    for words in (
+        ("set", "image", workload, f"*={altered}", *namespace),
+        ("debug", pod, *namespace, f"--image={altered}", "--profile=restricted", "--", "true"),
+        ("run", "by-hand", f"--image={altered}", *namespace),
+    ):
+        said = demo.refused(*words)
+        assert "may not run in namespace" in said, said
+        assert f"jilctl image inspect {altered}" in said
+    assert demo.child("deployment", "rates")["spec"]["template"] == before
+    assert "ephemeralContainers" not in demo.child("pod", "database-0")["spec"]
+    # Its signed twin goes the same way and is let in.
+    demo.kubectl("run", "by-hand", f"--image={demo.images['cache']}", *namespace, "--dry-run=server")
+
+
+def test_the_command_that_a_refusal_names_works_in_a_shell_with_make_env(demo: Demo, altered: str) -> None:
+    name = demo.target.kubeconfig.stem if demo.target.kubeconfig else ""
+    script = f'eval "$(python3 -m testbed env --cluster {name})" && jilctl image inspect {altered}'
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=paths.CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Unsigned" in done.stdout
+    assert "tracks[devnet].signatures" in done.stdout
+
+
+def test_ac_17_a_node_whose_release_names_it_is_refused_with_an_event_and_nothing_is_made(
+    demo: Demo, altered: str
+) -> None:
+    demo_refusal.wait_gone(demo.target)
+    quickstart.install_jurisdiction(
+        demo.target, SECOND, quickstart.NETWORK, "--set", f"namespace.labels.{demo_refusal.MARK}=refusal"
+    )
+    try:
+        images = {**demo.images, "cache": altered}
+        manifests = demo_refusal.manifests(demo.target, images, ALTERED_RELEASE)
+        demo.kubectl("apply", "-f", "-", stdin=manifests)
+        demo.until(lambda: condition(demo, SECOND).get("status") == "False", "the refusal", 60)
+        said = condition(demo, SECOND)
+        assert said["reason"] == "ImageRefused"
+        for text in (altered, "tracks[devnet].signatures", f"jilctl image inspect {altered}"):
+            assert text in said["message"]
+
+        def told() -> list[str]:
+            events = demo.get("events.events.k8s.io", "-n", SECOND.namespace)["items"]
+            return [
+                e["note"] for e in events if e["reason"] == "ImageRefused" and e["regarding"]["name"] == SECOND.name
+            ]
+
+        demo.until(lambda: any(altered in note for note in told()), "an Event at the node", 30)
+        rows = demo.get("jilrelease", ALTERED_RELEASE)["status"]["images"]
+        assert {row["name"]: row["reason"] for row in rows if row["verdict"] == "Refused"} == {"cache": "Unsigned"}
+        made = demo.kubectl("get", "statefulsets,deployments,pods,pvc", "-n", SECOND.namespace, "-o", "name")
+        assert made.split() == []
+        assert demo.status()["phase"] == "Ready"
+    finally:
+        demo_refusal.clear(demo.target)
+    demo_refusal.wait_gone(demo.target)
+
+
+def test_a_break_glass_lets_an_image_in_for_a_time_and_its_end_takes_it_out_again(demo: Demo, altered: str) -> None:
+    namespace = ("-n", demo.node.namespace)
+    operation = {
+        "apiVersion": "jil.io/v1alpha1",
+        "kind": "JILOperation",
+        "metadata": {"name": "inc-1", "namespace": demo.node.namespace},
+        "spec": {
+            "type": "BreakGlass",
+            "requestId": "INC-1",
+            "requestedBy": demo.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").strip(),
+            "reason": "a test of the emergency exit",
+            "breakGlass": {
+                "digest": altered.partition("@")[2],
+                "until": (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+        },
+    }
+    probe = ("run", "by-hand", f"--image={altered}", *namespace, "--dry-run=server")
+    demo.kubectl("apply", "-f", "-", stdin=json.dumps(operation))
+    phase = lambda: demo.get("jiloperation", "inc-1", *namespace)["status"]["phase"]  # noqa: E731
+    demo.until(lambda: phase() == "Active", "the operation to be in force", 60)
+    demo.until(lambda: demo.kubectl(*probe), "the image to be let in", 20)
+    demo.kubectl("delete", "jiloperation", "inc-1", *namespace)
+    demo.until(lambda: not allow_list(demo).get("breakGlass"), "the list to forget it", 30)
+
+    def out() -> bool:
+        return "may not run in namespace" in demo.refused(*probe)
+
+    demo.until(lambda: _holds(out), "the image to be refused again", 20)
+
+
+def _holds(check: Any) -> bool:
+    try:
+        return bool(check())
+    except AssertionError:
+        return False
+
+
+@pytest.fixture
+def silence(demo: Demo) -> Iterator[None]:
+    """The registry takes connections and says nothing; it speaks again when the test ends."""
+    host = cluster.running_engine()
+    host.docker("pause", "jil-registry")
+    try:
+        yield
+    finally:
+        if host.docker("inspect", "--format", "{{.State.Paused}}", "jil-registry").strip() == "true":
+            host.docker("unpause", "jil-registry")
+
+
+@pytest.mark.usefixtures("silence")
+def test_i6_a_registry_that_is_silent_stops_nothing_and_a_restarted_operator_needs_none(demo: Demo) -> None:
+    before, height, copy = pods(demo), demo.chain_height(), f"{quickstart.NETWORK}-copy"
+    pod = demo.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=jil-operator")["items"][0]["metadata"]["name"]
+
+    def restarts() -> int:
+        status = demo.get("pod", pod, "-n", SYSTEM)["status"]["containerStatuses"][0]
+        return int(status["restartCount"]) if status["ready"] else -1
+
+    # The container alone: another pod could come to a machine that would have to pull the image first.
+    count = restarts()
+    demo.kubectl("exec", "-n", SYSTEM, pod, "--", "python", "-c", "import os; os.kill(1, 15)")
+    demo.until(lambda: restarts() > count, "the operator to be there again", 90)
+    service = demo.child("service", "cache")["metadata"]["uid"]
+    demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)
+    demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work", 60)
+    assert condition(demo)["status"] == "True", "the verdicts stand in the allow-list: nobody was asked"
+
+    # Another release with the same images: by that name nobody looked at them yet.
+    body = a_copy(demo, copy)
+    demo.kubectl("apply", "-f", "-", stdin=body)
+    try:
+        want(demo, copy)
+        demo.until(lambda: condition(demo).get("status") == "Unknown", "the registry's silence to be told", 90)
+        assert condition(demo)["reason"] == "TrustUnknown"
+        assert demo.status()["phase"] == "Ready"
+        assert pods(demo) == before
+        demo.until(lambda: demo.chain_height() > height, "the chain to go on", 30)
+        cluster.running_engine().docker("unpause", "jil-registry")
+        demo.until(lambda: condition(demo).get("status") == "True", "the registry to be asked again", 60)
+        assert pods(demo) == before, "the same images under another name: nothing is rolled"
+    finally:
+        want(demo, wanted(demo))
+        demo.until(lambda: demo.status().get("release") == wanted(demo), "the first release again", 60)
+        demo.kubectl("delete", "jilrelease", copy)
+    demo.until_phase("Ready")
+
+
+def a_copy(demo: Demo, name: str) -> str:
+    """The quickstart's release under another name, signed."""
+    values = {**quickstart.marks(demo.target, demo.images), "RELEASE": name.removeprefix(f"{quickstart.NETWORK}-")}
+    draft = quickstart.rendered(quickstart.MANIFESTS / "quickstart" / "20-release.yaml.in", values)
+    return keys_of(demo.target).sealed_release(draft)
