@@ -30,6 +30,8 @@ def data(chain: Chain) -> dict[str, Any]:
             {"track": one.track, "release": one.release} | output.verdict(one.verdict) for one in chain.standings
         ],
         "ignored": chain.others,
+        "leftOut": [{"reason": one.reason, "message": one.text} for one in chain.left_out],
+        "missing": chain.missing,
     }
 
 
@@ -54,6 +56,14 @@ def show(console: Console, chain: Chain) -> None:
         branch = root.add("[dim]attached, and counted for nothing[/]")
         for text in chain.others:
             branch.add(f"[dim]{escape(text)}[/]")
+    if chain.left_out:
+        branch = root.add("[yellow]attached, broken, and left out[/]")
+        for one in chain.left_out:
+            branch.add(f"[yellow]{one.reason}[/]  {escape(one.text)}")
+    if chain.missing:
+        branch = root.add("[yellow]attached, and not in the registry (yet)[/]")
+        for text in chain.missing:
+            branch.add(escape(text))
     console.print(root)
 
 

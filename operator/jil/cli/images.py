@@ -70,6 +70,17 @@ def sign(
     return _signed(world, done, "signed")
 
 
+ApprovedIn = Annotated[
+    str | None,
+    typer.Option(
+        "--release",
+        help="JILRelease that it was approved in on the track before; needed where that track asks for approvals. The "
+        "new signature is for that release alone.",
+        show_default=False,
+    ),
+]
+
+
 @command(app, "promote", *REGISTRY)
 def promote(
     world: World,
@@ -77,7 +88,7 @@ def promote(
     key: options.KeyName,
     to: Annotated[Track, typer.Option("--to", help="The next track.", show_default=False)],
     provenance: Statements = None,
-    release: options.Release = None,
+    release: ApprovedIn = None,
     form: FormOption = Form.JIL,
     audit_log: options.AuditLog = None,
 ) -> Exit:

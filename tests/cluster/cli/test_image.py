@@ -140,6 +140,8 @@ def test_a_skipped_track_is_refused_and_the_missing_step_is_named(desk: Desk) ->
     line = desk.refused(1, "image", "promote", pinned, "--to", "mainnet", "--release", "r1", "--key", key)
     assert f"Missing: `jilctl image approve {pinned} --track testnet --release r1`" in line
     desk.approve(pinned, "testnet", "alice")
+    line = desk.refused(1, "image", "promote", pinned, "--to", "mainnet", "--key", key)
+    assert "Missing: `--release r1` here: an approval is for one release, and on testnet there are some for r1" in line
     desk.ok("image", "promote", pinned, "--to", "mainnet", "--release", "r1", "--key", key)
 
 

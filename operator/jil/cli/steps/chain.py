@@ -10,7 +10,7 @@ from jil.api.trust import Track
 from jil.cli.steps.bench import NO_RELEASE, Bench
 from jil.trust import votes
 from jil.trust.decide import decide
-from jil.trust.evidence import Evidence
+from jil.trust.evidence import Evidence, LeftOut
 from jil.trust.faults import Fault
 from jil.trust.formats import bundle, dsse, in_toto, statement
 from jil.trust.formats.statement import Kind
@@ -58,6 +58,10 @@ class Chain:
     others: tuple[str, ...]
     """What is attached and counts for nothing, one line each."""
     checked: bool
+    left_out: tuple[LeftOut, ...] = ()
+    """What is attached and broken, so that it was not even looked at."""
+    missing: tuple[str, ...] = ()
+    """What is attached and not in the registry."""
 
 
 async def inspect(bench: Bench, image: str, *, release: str | None) -> Chain:
@@ -66,17 +70,30 @@ async def inspect(bench: Bench, image: str, *, release: str | None) -> Chain:
     evidence = await bench.client.evidence(pinned)
     if not bench.policy.keys:
         links, others = _unchecked(evidence)
-        return Chain(pinned, evidence.media_type, tuple(evidence.children), links, (), others, checked=False)
+        return Chain(
+            pinned,
+            evidence.media_type,
+            tuple(evidence.children),
+            links,
+            (),
+            others,
+            checked=False,
+            left_out=evidence.left_out,
+            missing=evidence.missing,
+        )
     found = gather(evidence, bench.policy)
     faults = (*found.claim_faults, *found.approval_faults, *found.provenance_faults)
+    broken = {one.text for one in evidence.left_out}
     return Chain(
         image=pinned,
         media_type=evidence.media_type,
         platforms=tuple(evidence.children),
         links=tuple(_links(found, evidence, bench.now)),
         standings=tuple(_standings(bench, pinned, evidence, found, release)),
-        others=tuple(dict.fromkeys(fault.text for fault in faults)),
+        others=tuple(dict.fromkeys(fault.text for fault in faults if fault.text not in broken)),
         checked=True,
+        left_out=evidence.left_out,
+        missing=evidence.missing,
     )
 
 

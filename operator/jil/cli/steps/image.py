@@ -200,6 +200,14 @@ def _missing_step(bench: Bench, evidence: Evidence, track: Track, verdict: Refus
         return f"a rule for {track} in spec.trust.tracks of the JILNetwork"
     if not _claims(bench, evidence, track):
         return f"`{_signing_step(pinned, track)}`"
+    approved = sorted(
+        {str(one.statement.release) for one in gather(evidence, bench.policy).approvals if one.statement.track is track}
+    )
+    if release is None and approved:
+        names = ", ".join(approved[:5])
+        return (
+            f"`--release {approved[0]}` here: an approval is for one release, and on {track} there are some for {names}"
+        )
     if verdict.rule.endswith(".approvals"):
         return f"`jilctl image approve {pinned} --track {track} --release {release or 'RELEASE'}`"
     return f"what `jilctl image inspect {pinned}` shows"
