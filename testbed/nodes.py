@@ -7,27 +7,35 @@ the node removes the rules too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from testbed.engine import Engine
 from testbed.errors import BedError
 from testbed.processes import wait_until
-
-if TYPE_CHECKING:
-    from testbed.cluster import Cluster
 
 _MARK = "jil-testbed-cut"
 _RULES = (("PREROUTING", "-i"), ("POSTROUTING", "-o"))
 _READY_DEADLINE_S = 180.0
 
 
-def names(host: Engine, cluster: Cluster) -> list[str]:
+class HasNodes(Protocol):
+    """A kind cluster, as far as its nodes are concerned."""
+
+    @property
+    def name(self) -> str:
+        """What its containers are called by."""
+
+    def kubectl(self, *arguments: str, timeout_s: float = 60.0) -> str:
+        """Run kubectl on it; returns stdout. Raises BedError."""
+
+
+def names(host: Engine, cluster: HasNodes) -> list[str]:
     """Container names of the cluster's nodes, running or not."""
     label = f"label=io.x-k8s.kind.cluster={cluster.name}"
     return sorted(host.docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").split())
 
 
-def resolve(host: Engine, cluster: Cluster, name: str) -> str:
+def resolve(host: Engine, cluster: HasNodes, name: str) -> str:
     """The container of a node by its full name or the part after the cluster's: ``worker2`` is ``jil-worker2``.
 
     Raises BedError listing the nodes when there is none of that name.
@@ -56,7 +64,7 @@ def stop(host: Engine, node: str, *, kill: bool = False) -> None:
         host.docker("stop", "--time", "20", node, timeout_s=90)
 
 
-def start(host: Engine, cluster: Cluster, node: str) -> None:
+def start(host: Engine, cluster: HasNodes, node: str) -> None:
     """Start a node that is down (or paused) and wait until Kubernetes calls it Ready again."""
     before = _heartbeat(cluster, node)
     wake(host, node)
@@ -81,7 +89,7 @@ def cut(host: Engine, node: str) -> None:
     _shell(host, node, "-C {0} 2>/dev/null || $f -w -t mangle -I {0}")
 
 
-def heal(host: Engine, cluster: Cluster, node: str) -> None:
+def heal(host: Engine, cluster: HasNodes, node: str) -> None:
     """Take the cut away and wait until Kubernetes calls the node Ready. Raises BedError when it does not run."""
     found = state(host, node)
     if found not in ("running", "cut"):
@@ -109,7 +117,7 @@ def _shell(host: Engine, node: str, action: str) -> None:
     host.docker("exec", node, "sh", "-ec", script)
 
 
-def _wait_ready(cluster: Cluster, node: str, heartbeat: str) -> None:
+def _wait_ready(cluster: HasNodes, node: str, heartbeat: str) -> None:
     """Ready, and by a word that is newer than ``heartbeat``: a node that is away stays "Ready" for 40 s."""
 
     def ready() -> bool:
@@ -123,7 +131,7 @@ def _wait_ready(cluster: Cluster, node: str, heartbeat: str) -> None:
     wait_until(ready, f"the node '{node}' to be Ready again", _READY_DEADLINE_S, 0.5)
 
 
-def _heartbeat(cluster: Cluster, node: str) -> str:
+def _heartbeat(cluster: HasNodes, node: str) -> str:
     """When the node's kubelet last renewed its Lease, as the API server has it; "" when nobody can say."""
     try:
         lease = cluster.kubectl("-n", "kube-node-lease", "get", "lease", node, "-o", _RENEWED, timeout_s=10)
