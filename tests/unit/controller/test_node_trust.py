@@ -13,7 +13,7 @@ from jil.api.release import JILRelease
 from jil.controller.deps import Deps
 from jil.controller.node_trust import NodeTrust, Withheld
 from jil.plan.spec_check import Resolved
-from tests.unit.controller.test_release_trust import SPACE, World, network
+from tests.unit.controller.trust_world import SPACE, World, network
 
 
 class Rig(World):

@@ -24,9 +24,9 @@ from jil.engine.store import Change
 from jil.observe.registry import RegistryUnknown
 from jil.trust.evidence import Evidence
 from tests.unit.cluster.memory_api import FakeClock, MemoryApi
-from tests.unit.controller.test_operation import Told
-from tests.unit.controller.test_release_trust import NETWORK, SPACE, World
-from tests.unit.controller.test_release_trust import network as a_network
+from tests.unit.controller.operation_rig import Told
+from tests.unit.controller.trust_world import NETWORK, SPACE, World
+from tests.unit.controller.trust_world import network as a_network
 
 KEY = Key(kinds.JIL_RELEASE.kind, None, "r1")
 

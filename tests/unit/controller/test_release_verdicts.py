@@ -16,7 +16,7 @@ from jil.controller.release_verdicts import BACK_OFF
 from jil.observe.registry import Reference
 from jil.trust.verdict import RefusalReason, Refused, Unknown, Verified
 from tests.unit.controller.test_release import Rig
-from tests.unit.controller.test_release_trust import NETWORK, SPACE, World, network
+from tests.unit.controller.trust_world import NETWORK, SPACE, World, network
 
 DIGEST = "@sha256:" + "0" * 64
 
