@@ -18,6 +18,7 @@ from jil.trust.policy import Policy
 from jil.trust.sign import cosign_bundle, cosign_simple
 from jil.trust.verdict import Refused, Verified
 from tests.unit.trust.fuzz import mutations, run_all
+from tests.unit.trust.proofs import PROVEN
 from tests.unit.trust.scenario import (
     BOB,
     BUILDER,
@@ -34,7 +35,6 @@ from tests.unit.trust.scenario import (
     signed,
     with_rule,
 )
-from tests.unit.trust.test_refusals import PROVEN
 from tests.unit.trust.test_release import approve, sign, spec
 
 Flip = tuple[int, int]
