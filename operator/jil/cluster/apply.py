@@ -44,6 +44,8 @@ _ALLOCATED: Final = frozenset(
 #: How often a write is tried anew on a fresh read before the conflict goes to the work queue.
 _ATTEMPTS: Final = 3
 _REMEMBERED: Final = 20_000
+#: Intents whose hashes are kept, and with them the intents: as many as are rendered and kept.
+_STAMPS: Final = 2_500
 
 
 class Change(StrEnum):
@@ -221,6 +223,8 @@ class Applier:
         self._equal: OrderedDict[str, tuple[str, str]] = OrderedDict()
         # uid -> (intent hash, content hash): the server says that applying this intent to this content changes nothing.
         self._settled: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        # kind, namespace and name -> (intent, its hashes): whoever renders keeps what has not changed.
+        self._stamps: OrderedDict[tuple[Kind, str | None, str], tuple[Manifest, tuple[str, str]]] = OrderedDict()
 
     async def ensure(self, intent: Manifest, live: Manifest | None) -> Outcome:
         """Make the object of ``intent`` exist and equal to it. ``live`` is the store's view, None when it has none.
@@ -273,7 +277,7 @@ class Applier:
             return Outcome(Change.CREATED, created)
         if live["metadata"].get("deletionTimestamp"):
             return Outcome(Change.DELETING, live)
-        uid, stamp = str(live["metadata"]["uid"]), hashes(intent)
+        uid, stamp = str(live["metadata"]["uid"]), self._stamp(kind, intent)
         whole = stamp[0]
         if self._equal.get(uid) == (live["metadata"]["resourceVersion"], whole):
             return Outcome(Change.UNCHANGED, live)
@@ -284,6 +288,17 @@ class Applier:
         if self._settled.get(uid) == (whole, _content(live)):
             return Outcome(Change.UNCHANGED, live)
         return await self._write(kind, intent, live, found, stamp)
+
+    def _stamp(self, kind: Kind, intent: Manifest) -> tuple[str, str]:
+        """The hashes of an intent, known by the very object: what was rendered is never changed."""
+        name = (kind, intent["metadata"].get("namespace"), intent["metadata"]["name"])
+        known = self._stamps.get(name)
+        if known is None or known[0] is not intent:
+            known = self._stamps[name] = (intent, hashes(intent))
+        self._stamps.move_to_end(name)
+        if len(self._stamps) > _STAMPS:
+            self._stamps.popitem(last=False)
+        return known[1]
 
     async def _write(self, kind: Kind, intent: Manifest, live: Manifest, found: Gap, stamp: tuple[str, str]) -> Outcome:
         current = live

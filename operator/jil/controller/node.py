@@ -29,6 +29,7 @@ from jil.controller.node_trust import NodeTrust, Withheld
 from jil.controller.orphans import Orphans
 from jil.controller.permits import PermitFor, Permits
 from jil.controller.release_trust import ReleaseTrust
+from jil.controller.rendered import Rendered
 from jil.controller.volumes import Volumes
 from jil.engine.queue import Key
 from jil.engine.runtime import Result
@@ -61,6 +62,7 @@ class NodeReconciler:
         self.orphans = Orphans(deps, self._acts, self._removal, self._let_start)
         self._status = NodeStatusWriter(deps)
         self._preparer = NodePreparer(deps)
+        self._rendered = Rendered()
         self._heights = SignedHeights(deps)
 
     async def __call__(self, key: Key) -> Result:
@@ -217,7 +219,7 @@ class NodeReconciler:
         if hold is None:
             # Before anything that can be refused: a pod that waits for its permit must not wait for a disk quota.
             record, permit_hold = await self._permit(prepared.node, record)
-        rendered = render_node.objects(ctx)
+        rendered = self._rendered.objects(ctx)
         workloads = node_facts.workloads(deps, ctx.namespace, ctx.name, rendered)
         plan = plan_lifecycle(goal, workloads)
         replicas = self._withhold(dict(plan.replicas), workloads, hold, volumes.blocked)
@@ -329,6 +331,8 @@ class NodeReconciler:
         """What workloads refer to, and what guards them; then the workloads, with the replicas that their turn gives them.
         Each side by side."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
+        # The longest first: an address is slow to get.
+        supports.sort(key=lambda o: o["kind"] != "Service")
         await side_by_side([self._apply_one(raw, intent) for intent in supports])
         await side_by_side([self._apply_one(raw, intent) for intent in render_node.workloads(rendered)])
 

@@ -25,11 +25,13 @@ WORKLOAD_KINDS = ("StatefulSet", "Deployment")
 
 def with_replicas(rendered: list[Object], replicas: Mapping[str, int]) -> list[Object]:
     """The same objects with these replica counts; a workload that is not named keeps its declared one."""
+
+    def differs(o: Object) -> bool:
+        name = o["metadata"]["name"]
+        return o["kind"] in WORKLOAD_KINDS and name in replicas and o["spec"]["replicas"] != replicas[name]
+
     return [
-        {**o, "spec": {**o["spec"], "replicas": replicas[o["metadata"]["name"]]}}
-        if o["kind"] in WORKLOAD_KINDS and o["metadata"]["name"] in replicas
-        else o
-        for o in rendered
+        {**o, "spec": {**o["spec"], "replicas": replicas[o["metadata"]["name"]]}} if differs(o) else o for o in rendered
     ]
 
 

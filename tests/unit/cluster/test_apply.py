@@ -291,3 +291,10 @@ def test_scaling_and_arming_leave_the_template_hash_as_it_is() -> None:
 
 def test_kinds_without_a_template_have_an_empty_template_hash() -> None:
     assert hashes({"apiVersion": "v1", "kind": kinds.CONFIG_MAP.kind, "metadata": {"name": "x"}})[1] == ""
+
+
+async def test_an_intent_that_is_another_object_is_hashed_anew() -> None:
+    client = Recorder(live_of(statefulset()))
+    applier = Applier(client)
+    assert (await applier.ensure(statefulset(), client.live)).change == Change.UNCHANGED
+    assert (await applier.ensure(statefulset(replicas=2), client.live)).change == Change.UPDATED
