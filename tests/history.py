@@ -267,8 +267,9 @@ def _permits(done: list[Event], ours: frozenset[str], history: History) -> None:
 def _reported(pod: _Permitted | None, status: Mapping[str, Any]) -> None:
     if pod is None:
         return
-    containers = status.get("containerStatuses") or ()
-    pod.ended = bool(containers) and all("terminated" in (one.get("state") or {}) for one in containers)
+    if "containerStatuses" in status:  # a real kubelet patches what has changed: its other writes say nothing of it
+        containers = status["containerStatuses"] or ()
+        pod.ended = bool(containers) and all("terminated" in (one.get("state") or {}) for one in containers)
     for one in status.get("initContainerStatuses") or ():
         ended = (one.get("state") or {}).get("terminated")
         if one.get("name") == "guard":

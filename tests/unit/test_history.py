@@ -181,3 +181,12 @@ def test_what_was_removed_and_made_again_is_counted() -> None:
     log.add(US, "create", "leases/ns/l", code=201)
     log.add(KUBELET, "create", "pods/ns/p", code=201)
     assert tally(log.events, users=[US]) == {"create services": 2, "delete services": 1}
+
+
+def test_a_kubelet_that_patches_something_else_afterwards_takes_no_end_back() -> None:
+    log = Log()
+    log.permit("pod-1", "create")
+    log.ended()
+    log.add(KUBELET, "patch", "pods/ns/n-validator-0/status", {"status": {"conditions": [{"type": "Ready"}]}})
+    log.permit("pod-2", machine="m2")
+    assert wrong(log) == []
