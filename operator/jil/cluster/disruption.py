@@ -36,7 +36,7 @@ from jil.cluster.ledger import (
 from jil.cluster.request import Disruption, asked, changed, subject
 from jil.cluster.sealed import SealedLedgers
 from jil.cluster.stamps import StampClient, Stamps
-from jil.plan import chain
+from jil.cluster.steps import Steps
 from jil.plan.acts import stops_a_validator
 from jil.plan.quorum import DEFAULT_POLICY, QuorumPolicy, decide
 from jil.plan.verdict import Allow, Basis, Deny, DenyReason, Impossible
@@ -134,11 +134,12 @@ class Gate:
         if isinstance(stored, Deny):
             return self._refuse(disruptions[0], stored)
         ledger, given = stored.ledger, list[tuple[Disruption, Allow, GrantEntry]]()
+        height = Steps(facts, self._policy.readings, self._now_ms()).height
         for one in disruptions:
             verdict = self._decide(one, facts, ledger, None)
             if not isinstance(verdict, Allow):
                 return self._refuse(one, verdict)
-            entry = self._entry(one, verdict, self._height(facts), None)
+            entry = self._entry(one, verdict, height, None)
             ledger = ledger.opened(entry, superseded=(), at=self._clock.now())
             given.append((one, verdict, entry))
         await self._store.write(stored, ledger)
@@ -152,12 +153,13 @@ class Gate:
         stored = await self._ledgers.open(disruption.network, existed=ledger_existed)
         if isinstance(stored, Deny):
             return self._refuse(disruption, stored)
-        ledger = self._believed(stored.ledger, facts)
+        seen = Steps(facts, self._policy.readings, self._now_ms())
+        ledger = seen.believed(stored.ledger)
         known = ledger.find_open(disruption.target.uid, disruption.act)
         verdict = self._decide(disruption, facts, ledger, known)
-        height = self._height(facts)
+        height = seen.height
         if not isinstance(verdict, Allow):
-            await self._store.write(stored, _with_baseline(ledger, height))
+            await self._store.write(stored, seen.with_baseline(ledger))
             return self._refuse(disruption, verdict)
         if not await self._unchanged(disruption):
             return self._refuse(disruption, changed(disruption))
@@ -350,28 +352,6 @@ class Gate:
             fence=leader.fence,
         )
 
-    def _height(self, facts: NetworkFacts) -> int | None:
-        """The height that evidence gives now; what a record once saw is not the height of this step.
-
-        The higher middle one: no single node can move it up, where the step would hold back all others for good, and of
-        two that differ a node that lies low cannot make the blocks since the step look more than they are.
-        """
-        middle = chain.middle_heights(self._good(facts))
-        return middle[1] if middle else None
-
-    def _believed(self, ledger: Ledger, facts: NetworkFacts) -> Ledger:
-        """A step that is booked at a height that this chain never had (half of the nodes heard lied, or the chain began
-        anew) is a step at an unknown height: the blocks after it count from the present one, and not never."""
-        step, policy = ledger.last_step, self._policy.readings
-        if step is None or step.height is None:
-            return ledger
-        if not chain.out_of_reach(step.height, self._good(facts), policy, self._now_ms()):
-            return ledger
-        return ledger.stepped(step.grant, None)
-
-    def _good(self, facts: NetworkFacts) -> tuple[chain.ChainReading, ...]:
-        return chain.usable(facts.readings, facts.chain_id, self._policy.readings, self._now_ms())
-
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
 
@@ -385,14 +365,6 @@ class Gate:
             now_ms=self._now_ms(),
         )
         return answer
-
-
-def _with_baseline(ledger: Ledger, height: int | None) -> Ledger:
-    """A step at an unknown height is pinned to the first height that is seen afterwards: M blocks count from there."""
-    step = ledger.last_step
-    if step is None or step.height is not None or height is None:
-        return ledger
-    return ledger.stepped(step.grant, height)
 
 
 def _what(entry: GrantEntry) -> str:
