@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -11,8 +12,10 @@ import yaml
 
 from jil.api.network import JILNetwork
 from jil.api.release import JILRelease
-from testbed import quickstart, registry_access
+from jil.observe.registry import RegistryClient, RegistryPush
+from testbed import demo_target, quickstart, registry_access
 from testbed import registry as testbed_registry
+from testbed.demo_state import DemoState
 from testbed.demo_trust import BUILDER, CI, Trust
 from testbed.errors import BedError
 from testbed.quickstart import FIRST, LABELS, OF_NODES, Target
@@ -171,6 +174,28 @@ def test_what_was_attached_by_keys_that_are_gone_is_taken_away(
     assert [one["kind"] for one in found["statements"]] == ["provenance", "signature"]
     assert not found.get("ignored")
     assert [one["verdict"] for one in found["verdicts"]] == ["Verified"]
+
+
+def test_on_a_cluster_of_yours_a_registry_on_loopback_may_be_without_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docker takes it: nobody has to say so. Credentials of a shell with `make env` are of another registry."""
+    monkeypatch.setenv("JIL_CACHE", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("JIL_REGISTRY_CONFIG", "/of/another/registry.json")
+    monkeypatch.setenv("JIL_REGISTRY_ENDPOINTS", '{"127.0.0.1:1": "https://127.0.0.1:1"}')
+    with rig.with_referrers(tmp_path) as theirs:
+
+        async def push() -> str:
+            async with RegistryClient(theirs.access) as client:
+                return await rig.push_image(RegistryPush(client), f"{theirs.host}/theirs/jil/all")
+
+        image = f"{theirs.host}/theirs/jil/all@{asyncio.run(push())}"
+        target = demo_target.on_a_cluster_of_yours("theirs", f"{theirs.host}/theirs", "http://registry:5000", None)
+        assert target.endpoints == {theirs.host: "http://registry:5000"}
+        quickstart.sign(target, dict.fromkeys(LABELS, image))
+        assert "→ Verified" in trust_of(target).inspect(image)
+        assert trust_of(target).folder == DemoState("theirs", None).trust
 
 
 def _release(target: Target, images: dict[str, str]) -> dict[str, object]:
