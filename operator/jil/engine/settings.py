@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     node_login_key: str | None = Field(
         default=None, description="Path of the Ed25519 key (PEM) that these logins are signed with."
     )
-    node_login_lifetime: int = Field(default=3600, ge=60, le=86400, description="Seconds that such a login holds.")
+    node_login_lifetime: int = Field(default=3600, ge=10, le=86400, description="Seconds that such a login holds.")
 
     orphan_grace: float = Field(
         default=60.0, ge=0, description="Children whose JILNode is gone are left alone for this long."

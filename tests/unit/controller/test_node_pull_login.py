@@ -219,7 +219,7 @@ async def test_without_a_registry_nothing_is_read_or_written(rig: Rig) -> None:
         ({"node_login_key": "/k"}, "need both"),
         ({"node_login_registry": "https://r.example", "node_login_key": "/k"}, "pattern"),
         ({"node_login_registry": "r.example/path", "node_login_key": "/k"}, "pattern"),
-        ({"node_login_lifetime": 30}, "greater than or equal to 60"),
+        ({"node_login_lifetime": 9}, "greater than or equal to 10"),
         (
             {"node_login_registry": "r.example", "node_login_key": "/k", "image_mirror": "m.example/jil"},
             "mirror's host",
