@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -158,7 +159,10 @@ def main() -> int:
         if outcomes[-1].code and not arguments.keep_going:
             break
     _summary(outcomes)
-    return 1 if any(o.code for o in outcomes) or len(outcomes) < len(chosen) else 0
+    if any(o.code for o in outcomes) or len(outcomes) < len(chosen):
+        return 1
+    shutil.rmtree(logs, ignore_errors=True)  # kept of a run that failed, which names its log
+    return 0
 
 
 if __name__ == "__main__":
