@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -37,4 +39,6 @@ def _root(
 
 def main() -> None:
     """Entry point."""
+    # In order: the library that reads kubeconfigs removes what it wrote of an inline key when the program exits.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import socket
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from testbed import binaries
+from testbed.certificates import Authority
 from testbed.paths import CHECKOUT
 
 SCRIPTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -73,3 +77,34 @@ def test_a_password_is_asked_for_in_a_terminal_and_not_shown(installed: dict[str
     assert b"secret-horse" not in shown
     assert b"publicKey" in shown
     assert "BEGIN ENCRYPTED PRIVATE KEY" in key.read_text()
+
+
+def test_a_command_that_is_told_to_end_leaves_no_key_of_a_kubeconfig_behind(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    """The library that reads kubeconfigs keeps an inline key in a file of the temp folder until the program ends."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    pair = Authority(tmp_path / "authority", "test").client("somebody")
+    inline = [base64.b64encode(path.read_bytes()).decode() for path in (pair.certificate, pair.key)]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cluster = {"server": f"https://127.0.0.1:{silent.getsockname()[1]}"}
+        config = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": cluster}],
+            "users": [{"name": "u", "user": {"client-certificate-data": inline[0], "client-key-data": inline[1]}}],
+        }
+        (tmp_path / "config").write_text(yaml.safe_dump(config))
+        command = ["jilctl", "keys", "list", "--network", "n1", "--kubeconfig", str(tmp_path / "config")]
+        with subprocess.Popen(command, env={**installed, "TMPDIR": str(temporary)}) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # it has read its kubeconfig, and waits for an answer that does not come
+            try:
+                process.terminate()
+                code = process.wait(timeout=30)
+            finally:
+                connection.close()
+                process.kill()
+    assert list(temporary.iterdir()) == []
+    assert code == 143
