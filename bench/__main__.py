@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.parts import admission, bring_up, fleet, trust
+from bench.parts import admission, bring_up, fleet, peers, trust
 from bench.report import Reporter, Row, say, table
 
 #: In a folder that git ignores.
@@ -30,14 +30,15 @@ class Part:
     seconds: int
 
 
-def parts(sizes: list[int], rest: float) -> dict[str, Part]:
+def parts(sizes: list[int], rest: float, patience: float | None) -> dict[str, Part]:
     """Name -> part, in order."""
     found = {"bring-up": Part(lambda report: bring_up.run(report, 10), 900)}
     found["admission"] = Part(admission.run, 600)
+    found["peers"] = Part(peers.run, 1800)
     found["trust"] = Part(trust.run, 2400)  # building cosign for the first time takes ten minutes of it
     for size in sizes:
         found[f"fleet-{size}"] = Part(
-            lambda report, size=size: fleet.run(report, size, rest=rest),  # type: ignore[misc]
+            lambda report, size=size: fleet.run(report, size, rest=rest, patience=patience),  # type: ignore[misc]
             int(1200 + rest + 8 * size),
         )
     return found
@@ -80,10 +81,13 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, action="append", help="size of a fleet (repeatable; 200 and 2000)")
     parser.add_argument("--part", action="append", help="only this part (repeatable)")
     parser.add_argument("--rest", type=float, default=fleet.REST_SECONDS, help="seconds of rest that are measured")
+    parser.add_argument(
+        "--patience", type=float, help="seconds to bring a fleet up in: as many nodes as there is time for"
+    )
     parser.add_argument("--json", type=Path, default=_DEFAULT_OUT, help="where the figures go")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    known = parts(given.nodes or [200, 2000], given.rest)
+    known = parts(given.nodes or [200, 2000], given.rest, given.patience)
     if given.inside:
         known[given.inside].run(Reporter(given.inside))
         return 0
@@ -92,6 +96,7 @@ def main() -> int:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     machine, rows = _machine(), []
     through = [f"--nodes={size}" for size in given.nodes or []] + [f"--rest={given.rest}"]
+    through += [f"--patience={given.patience}"] if given.patience else []
     for name in chosen:
         say(f"--- {name} (at most {known[name].seconds} s)")
         rows += _measure(name, known[name], through)

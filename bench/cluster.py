@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,7 @@ class Operator:
 
     def cpu(self) -> float:
         """User and system CPU seconds so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_of(self.process.pid)
 
     def rss(self) -> float:
         """Resident memory, MiB."""
@@ -108,6 +108,12 @@ class Operator:
     def end(self, grace: float = 30.0) -> None:
         """SIGTERM, later SIGKILL; ``grace`` 0 is a crash."""
         end(self.process, grace)
+
+
+def cpu_of(pid: int) -> float:
+    """User and system CPU seconds of a running process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Rig:
@@ -144,6 +150,11 @@ class Rig:
             self.folder / "pods.log",
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"},
         )
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far of everything on the rig but operators, by name."""
+        pids = self.plane.pids() | {"simulated kubelets": self._pods.pid}
+        return {name: cpu_of(pid) for name, pid in pids.items()}
 
     def close(self) -> None:
         """Ends the kubelets; operators are ended by who started them, or with this process."""
@@ -272,6 +283,11 @@ def _labels(network: str) -> dict[str, str]:
 def is_write(entry: dict[str, Any]) -> bool:
     """Whether an audit entry changed something."""
     return entry["verb"] in ("create", "update", "patch", "delete", "deletecollection")
+
+
+def moment_of(entry: dict[str, Any]) -> float:
+    """When an audit entry's request was answered, as a Unix time."""
+    return datetime.fromisoformat(entry["stageTimestamp"].replace("Z", "+00:00")).timestamp()
 
 
 def is_sample(entry: dict[str, Any]) -> bool:

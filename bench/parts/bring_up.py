@@ -11,12 +11,11 @@ import copy
 import json
 import statistics
 import time
-from datetime import datetime
 from typing import Any
 
 import aiohttp
 
-from bench.cluster import CORE, Operator, Place, Rig, is_write, rig, until
+from bench.cluster import CORE, Operator, Place, Rig, is_write, moment_of, rig, until
 from bench.report import Reporter
 from jil.api import kinds
 from jil.cluster.access import Credentials, from_kubeconfig
@@ -81,12 +80,8 @@ def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> tupl
     bench.create(places)
     ready = bench.until_ready(known + len(places), 300)
     entries = bench.requests(since)
-    last = max(_moment(e) for e in entries if is_write(e) and e.get("responseStatus", {}).get("code") == 201)
+    last = max(moment_of(e) for e in entries if is_write(e) and e.get("responseStatus", {}).get("code") == 201)
     return last - began, ready, len(entries), operator.cpu() - cpu
-
-
-def _moment(entry: dict[str, Any]) -> float:
-    return datetime.fromisoformat(entry["stageTimestamp"].replace("Z", "+00:00")).timestamp()
 
 
 def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:

@@ -18,10 +18,13 @@ REST_SECONDS = 300.0
 CHANGES_PER_SECOND = 100
 CHANGE_SECONDS = 10
 FAILOVERS = 3
+#: Nodes that are made at a time when time is short.
+PORTION = 100
 
 
-def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS) -> None:
-    """``nodes`` JILNodes."""
+def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS, patience: float | None = None) -> None:
+    """``nodes`` JILNodes. With ``patience`` (seconds) they are made a hundred at a time,
+    as many as there is time for: a rig that carries fewer is to have them whole."""
     with rig() as bench:
         operator = bench.operator()
         bench.leading(operator)
@@ -29,7 +32,7 @@ def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS) -> None:
         idle = operator.rss()
         report.tell("RSS, no nodes", idle, "MiB")
         places = bench.places(nodes)
-        operator = _converge(report, bench, operator, places, idle)
+        nodes = _converge(report, bench, operator, places, idle, patience)
         _rest(report, bench, operator, nodes, rest)
         _touched(report, bench, operator, places)
         _changes(report, bench, operator, places)
@@ -37,21 +40,35 @@ def run(report: Reporter, nodes: int, *, rest: float = REST_SECONDS) -> None:
         _start_up(report, bench, operator, nodes)
 
 
-def _converge(report: Reporter, bench: Rig, operator: Operator, places: list[Place], idle: float) -> Operator:
-    since, cpu, began = bench.plane.audit_position(), operator.cpu(), time.monotonic()
-    bench.create(places)
-    bench.until_ready(len(places), 120 + 6.0 * len(places))
-    took = time.monotonic() - began
-    entries = bench.requests(since)
-    report.tell("time until all are Ready", took, "s", f"{len(places)} nodes at once")
-    report.tell("CPU until all are Ready", operator.cpu() - cpu, "s", "of the operator")
-    report.tell("requests per node until Ready", len(entries) / len(places), "requests")
-    report.tell("writes per node until Ready", sum(map(is_write, entries)) / len(places), "requests")
+def _converge(
+    report: Reporter, bench: Rig, operator: Operator, places: list[Place], idle: float, patience: float | None
+) -> int:
+    """Takes out of ``places`` what there was no time for; returns how many are left, all Ready."""
+    since, cpu, others, began = bench.plane.audit_position(), operator.cpu(), bench.cpu(), time.monotonic()
+    portion = len(places) if patience is None else PORTION
+    asked, nodes = len(places), 0
+    while nodes < asked and (patience is None or time.monotonic() - began < patience):
+        bench.create(places[nodes : nodes + portion])
+        nodes = min(asked, nodes + portion)
+        bench.until_ready(nodes, 120 + 6.0 * portion)
+        report.tell("RSS on the way", operator.rss(), "MiB", f"{nodes} nodes, {time.monotonic() - began:.0f} s")
+    del places[nodes:]
+    took, entries = time.monotonic() - began, bench.requests(since)
+    together = "at once" if patience is None else f"{portion} at a time; {asked} were asked for, {patience:.0f} s given"
+    report.tell("time until all are Ready", took, "s", f"{nodes} nodes, {together}")
+    report.tell("nodes per second", nodes / took, "1/s")
+    spent = operator.cpu() - cpu
+    report.tell("CPU until all are Ready", spent, "s", f"of the operator, {spent / took * 100:.0f} % of a processor")
+    for name, total in sorted(bench.cpu().items()):
+        used = total - others.get(name, 0.0)
+        report.tell(f"CPU until all are Ready, {name}", used, "s", f"{used / took * 100:.0f} % of a processor")
+    report.tell("requests per node until Ready", len(entries) / nodes, "requests")
+    report.tell("writes per node until Ready", sum(map(is_write, entries)) / nodes, "requests")
     until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 120)
     report.tell("RSS, all Ready", operator.rss(), "MiB")
-    report.tell("RSS per 1,000 nodes", (operator.rss() - idle) / len(places) * 1000, "MiB", "beyond that of none")
+    report.tell("RSS per 1,000 nodes", (operator.rss() - idle) / nodes * 1000, "MiB", "beyond that of none")
     report.tell("objects in the store", operator.metric("jil_store_objects"), "objects")
-    return operator
+    return nodes
 
 
 def _rest(report: Reporter, bench: Rig, operator: Operator, nodes: int, seconds: float) -> None:
