@@ -13,7 +13,7 @@ from typing import Any
 from testbed.apiclient import ApiError
 from tests import audit, history
 from tests.faults import points
-from tests.faults.injuries import OldLists
+from tests.faults.old_lists import OldLists
 from tests.faults.rig import FaultFound, Rig
 from tests.faults.scene import BRING_UP, CORE, MERGE, Place, Scene
 from tests.sim.world import JIL, SYSTEM
