@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
-from testbed import quickstart
+from testbed import quickstart, registry
 from testbed.quickstart import SECOND, SYSTEM
 from tests.e2e.demo import Demo
 
@@ -78,6 +79,69 @@ def test_ac_04_the_pods_of_two_nodes_differ_only_where_they_may(joined: Demo) ->
         return sorted(found, key=str)
 
     assert normal(joined.node) == normal(SECOND)
+
+
+def test_a_revoked_node_pulls_no_more_the_other_does_and_what_a_machine_has_goes_on(joined: Demo) -> None:
+    """The kubelet and containerd themselves, with the Secrets that the operator made; the registry denies one node id."""
+    both = (joined.node, SECOND)
+    assert [_pulled(joined, node) for node in both] == ["Succeeded", "Succeeded"]
+    registry.deny(joined.node.node_id)
+    try:
+        assert [_pulled(joined, node) for node in both] == ["ErrImagePull", "Succeeded"]
+        # The limit of every login: the image was pulled to this machine with the same Secret before.
+        machine = joined.child("pod", "validator-0")["spec"]["nodeName"]
+        assert _pulled(joined, joined.node, policy="IfNotPresent", image="validator", machine=machine) == "Succeeded"
+    finally:
+        registry.deny()
+    assert _pulled(joined, joined.node) == "Succeeded"
+
+
+_pods = itertools.count(1)
+
+
+def _pulled(
+    demo: Demo, node: quickstart.DemoNode, *, policy: str = "Always", image: str = "node", machine: str | None = None
+) -> str:
+    """What becomes of a pod with an image of the release and the node's own login: its phase, or why it has no image."""
+    name = f"pull-{next(_pods)}"
+    command = {"node": ["python", "-c", ""], "validator": ["jil-validator", "version"]}[image]
+    small = {"cpu": "10m", "memory": "64Mi"}
+    container = {
+        "name": "main",
+        "image": demo.images[image],
+        "imagePullPolicy": policy,
+        "command": command,
+        "resources": {"requests": small, "limits": small},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "imagePullSecrets": [{"name": f"{node.name}-pull"}],
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        **({"nodeName": machine} if machine else {}),
+    }
+    where = {"name": name, "namespace": node.namespace}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": where, "spec": spec}
+    demo.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+
+    def outcome() -> str:
+        status = demo.get("pod", name, "-n", node.namespace)["status"]
+        waiting = [c["state"].get("waiting", {}).get("reason", "") for c in status.get("containerStatuses", [])]
+        if any(reason in ("ErrImagePull", "ImagePullBackOff") for reason in waiting):
+            return "ErrImagePull"
+        return str(status["phase"]) if status.get("phase") in ("Succeeded", "Failed") else ""
+
+    try:
+        demo.until(outcome, f"pod {name} to end, or to get no image", 60)
+        return outcome()
+    finally:
+        demo.kubectl("delete", "pod", name, "-n", node.namespace, "--wait=false")
 
 
 def test_a_jil_namespace_is_guarded_and_once_confirmed_it_goes_without_hanging(joined: Demo) -> None:

@@ -88,12 +88,15 @@ def test_two_replicas_the_leader_is_killed_and_the_other_takes_over_in_twenty_se
     quickstart.install_operator(demo.target, demo.images, "--set", "replicas=2")
     demo.until(lambda: len(demo.get("pods", "-n", SYSTEM, "-l", OPERATOR)["items"]) == 2, "two replicas")
     leader = _leader(demo)
+    login = (f"{demo.node.name}-pull", "-n", demo.node.namespace)
+    demo.kubectl("patch", "secret", *login, "--type=merge", "-p", '{"data": {"somebody": "ZWxzZQ=="}}')
     demo.kubectl("delete", "pod", leader, "-n", SYSTEM, "--grace-period=0", "--force", "--wait=false")
     took = demo.until(lambda: _leader(demo) != leader, "another leader", 60)
     assert took < 20
     service = demo.child("service", "broker")["metadata"]["uid"]
     demo.kubectl("delete", "service", f"{demo.node.name}-broker", "-n", demo.node.namespace)
     demo.until(lambda: demo.child("service", "broker")["metadata"]["uid"] != service, "the new leader to work", 30)
+    demo.until(lambda: "somebody" not in demo.get("secret", *login)["data"], "the node's login to be put right", 30)
     quickstart.install_operator(demo.target, demo.images)
     demo.until(lambda: len(demo.get("pods", "-n", SYSTEM, "-l", OPERATOR)["items"]) == 1, "one replica again", 90)
     demo.until_phase("Ready")
