@@ -22,7 +22,7 @@ from jil.controller.node_audit import audit
 from jil.controller.node_gate import ActSubject, side_by_side
 from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_pull_login import NodePullLogin
-from jil.controller.node_record import with_release
+from jil.controller.node_record import ran_before, with_release
 from jil.controller.node_removal import NodeRemoval
 from jil.controller.node_status import NodeStatusWriter
 from jil.controller.node_trust import NodeTrust, Withheld
@@ -264,7 +264,7 @@ class NodeReconciler:
                 storage=volumes.finding,
                 hold=hold or permit_hold,
                 now=deps.clock.now(),
-                ran_before=_ran_before(prepared.raw, record),
+                ran_before=ran_before(prepared.raw, record),
             )
         )
         record = await with_release(deps, record, ctx, goal, workloads, ready=verdict.phase == "Ready")
@@ -389,11 +389,6 @@ class NodeReconciler:
             )
             return Result()
         return Result(requeue_after=1.0)
-
-
-def _ran_before(node: Manifest, record: JILNodeRecord) -> bool:
-    """The node was Ready once, and was not stopped since: what is amiss is no step of a start."""
-    return bool(record.spec.releases) and node.get("status", {}).get("state") != "Stopped"
 
 
 def _with(verdict: Verdict, *more: Finding | None) -> Verdict:

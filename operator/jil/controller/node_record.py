@@ -13,6 +13,7 @@ from jil.api.record import (
     ReleaseFacts,
     ValidatorKeyFacts,
 )
+from jil.cluster.client import Manifest
 from jil.cluster.keys import KeyRole, PublicFacts
 from jil.cluster.record import whole_seconds
 from jil.controller.deps import Deps
@@ -33,6 +34,11 @@ def keys_of(recorded: Keys, found: Mapping[KeyRole, PublicFacts]) -> Keys:
     if credentials is None and facts:
         credentials = CredentialsFacts(fingerprint=facts.fingerprint)
     return Keys(validator=validator, node=node, credentials=credentials)
+
+
+def ran_before(node: Manifest, record: JILNodeRecord) -> bool:
+    """The node was Ready once, and was not stopped since: what is amiss is no step of a start."""
+    return bool(record.spec.releases) and node.get("status", {}).get("state") != "Stopped"
 
 
 def release_images(ctx: NodeContext) -> dict[str, str]:

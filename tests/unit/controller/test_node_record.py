@@ -11,8 +11,7 @@ import pytest
 
 from jil.api.record import JILNodeRecord, ReleaseFacts
 from jil.controller.deps import Deps
-from jil.controller.node import _ran_before
-from jil.controller.node_record import release_images, with_release
+from jil.controller.node_record import ran_before, release_images, with_release
 from jil.plan.lifecycle import Goal, Workload
 from tests.cluster.api.case import BASES
 from tests.unit.plan.test_lifecycle import node
@@ -74,4 +73,4 @@ def test_what_is_amiss_is_a_step_of_a_start_until_the_node_was_ready_since(
     history: tuple[str, ...], state: str | None, before: bool
 ) -> None:
     status = {"state": state} if state else {}
-    assert _ran_before({"status": status}, record(*history)) is before
+    assert ran_before({"status": status}, record(*history)) is before
