@@ -8,6 +8,7 @@ import ssl
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +19,7 @@ from testbed import binaries, cluster, demo, demo_down, demo_state, quickstart, 
 from testbed.demo_state import DemoState
 from testbed.errors import BedError
 from testbed.quickstart import Target
+from testbed.registry_access import NodeLogins
 from tests.unit.testbed.conftest import StandIn
 
 
@@ -169,3 +171,30 @@ def test_the_login_is_given_to_pods_only_where_there_is_one(monkeypatch: pytest.
     secret = json.loads(sent[0])
     assert secret["type"] == "kubernetes.io/dockerconfigjson"
     assert secret["metadata"] == {"name": quickstart.LOGIN, "namespace": "jil-system"}
+
+
+def test_where_nodes_have_logins_of_their_own_the_shared_one_is_the_operators_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    applied: list[dict[str, Any]] = []
+    helm: list[str] = []
+
+    def kubectl(*_: object, stdin: str = "", **__: object) -> str:
+        applied.append(json.loads(stdin))
+        return ""
+
+    monkeypatch.setattr(Target, "kubectl", kubectl)
+    monkeypatch.setattr(Target, "helm", lambda _, *words, **__: helm.extend(map(str, words)) or "")
+    target = Target(None, login="{}", node_logins=NodeLogins("registry.example:5000", "PEM"))
+    quickstart.install_operator(target, {"operator": "x"})
+    quickstart.install_jurisdiction(target, quickstart.FIRST)
+    secrets = {(o["metadata"]["namespace"], o["metadata"]["name"]): o for o in applied if o["kind"] == "Secret"}
+    assert secrets.keys() == {(quickstart.SYSTEM, quickstart.LOGIN), (quickstart.SYSTEM, quickstart.ISSUER)}
+    assert secrets[quickstart.SYSTEM, quickstart.ISSUER]["stringData"] == {"issuer.pem": "PEM"}
+    assert f"imagePullSecrets[0].name={quickstart.LOGIN}" in helm
+    assert not [word for word in helm if word.startswith("nodes.imagePullSecrets")]
+    value = "registries.nodeLogins"
+    assert f"{value}.registry=registry.example:5000,{value}.keySecret={quickstart.ISSUER}" in helm
+    assert "PEM" not in " ".join(helm), "keys are not for command lines"
+    assert quickstart.login_of(target, quickstart.FIRST) == "ch-zug-01-pull"
+    assert quickstart.login_of(Target(None, login="{}"), quickstart.FIRST) == quickstart.LOGIN
