@@ -57,9 +57,10 @@ def _command(target: Target, image: str) -> str:
 
 def _under_the_running_node(target: Target, altered: str) -> str:
     """The API server refuses it, whoever asks. A dry run goes through all of admission and changes nothing."""
-    words = ("set", "image", f"deployment/{FIRST.name}-rates", f"*={altered}", "-n", FIRST.namespace)
+    what = ("set", "image", f"deployment/{FIRST.name}-rates", f"rates={altered}", "-n", FIRST.namespace)
+    words = (*what, "--dry-run=server")
     try:
-        target.kubectl(*words, "--dry-run=server")
+        target.kubectl(*words)
     except BedError as problem:
         said = str(problem).partition(":\n")[2].strip()
         if "may not run in namespace" not in said:
