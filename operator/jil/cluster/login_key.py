@@ -55,7 +55,6 @@ class LoginKey:
                 self._key = _parse(self._path, self._path.read_bytes() if stat.st_size <= _MAX_BYTES else b"")
                 self._stamp = stamp
         except OSError as error:
-            self._key = None
             raise LoginKeyError(
                 f"the key file {self._path} for pull logins cannot be read ({error.strerror}): put a key into the Secret"
                 " that chart value registries.nodeLogins.keySecret names (docs/registry.md, 'Node logins')"
