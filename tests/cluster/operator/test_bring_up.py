@@ -24,7 +24,7 @@ def test_ac_42_a_declared_node_becomes_ready_and_its_record_has_the_facts(world:
     assert status["consensusAddress"] == record["keys"]["validator"]["address"]
     assert status["release"] == "r1"
     assert {c["type"] for c in status["conditions"]} == {
-        "SpecValid", "ImageTrust", "IdentityReady", "StorageReady", "DatabaseReady", "CacheReady", "BrokerReady",
+        "SpecValid", "ImageTrust", "PullLoginReady", "IdentityReady", "StorageReady", "DatabaseReady", "CacheReady", "BrokerReady",
         "ValidatorReady", "ServicesReady", "Serving", "Ready",
     }  # fmt: skip
 
