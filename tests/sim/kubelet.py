@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import threading
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,22 +20,13 @@ from testbed.apiclient import ApiClient
 from tests.sim import machines
 from tests.sim.fates import Fate, InitFailure, Life, Note, Ready, Report, Unschedulable, ended, essence, report
 from tests.sim.validators import Guard, SimValidators
+from tests.sim.wire import Object, Refused, Wire
 
-SELECTOR = "app.kubernetes.io/managed-by=jil-operator"
 MERGE = "application/merge-patch+json"
 HEARTBEAT_S = 5.0
 WORKERS = 8
 
 Key = tuple[str, str]
-Object = dict[str, Any]
-
-
-class Refused(Exception):
-    """The API server answered with an error; ``code`` is the HTTP status."""
-
-    def __init__(self, what: str, code: int, text: str) -> None:
-        super().__init__(f"{what}: {code} {text[:200]}")
-        self.code = code
 
 
 class SimKubelet:
@@ -56,6 +45,7 @@ class SimKubelet:
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._api = api
+        self._wire: Wire
         self._count = machine_count
         self._heartbeat_s = heartbeat_s
         self.validators = validators or SimValidators()
@@ -75,7 +65,6 @@ class SimKubelet:
         self._ips = itertools.count(1)
         self._pod_ips: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._stop = threading.Event()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sim-kubelet", daemon=True)
@@ -156,7 +145,7 @@ class SimKubelet:
         self._loop = asyncio.get_running_loop()
         connector = aiohttp.TCPConnector(ssl=self._api._tls, limit=WORKERS + 8)
         async with aiohttp.ClientSession(connector=connector) as session:
-            self._session = session
+            self._wire = Wire(self._api, session)
             await self._register()
             tasks = [
                 asyncio.create_task(self._again_and_again(work))
@@ -180,38 +169,15 @@ class SimKubelet:
                 self.errors.append(f"{type(error).__name__}: {error}"[:200])
                 await asyncio.sleep(0.3)
 
-    async def _request(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
-    ) -> Object:
-        assert self._session is not None
-        url = f"https://{self._api._host}:{self._api._port}{path}"
-        data = json.dumps(body) if body is not None else None
-        headers = {"Content-Type": content_type, "User-Agent": "sim-kubelet"}
-        timeout = aiohttp.ClientTimeout(total=15)
-        async with self._session.request(method, url, data=data, headers=headers, timeout=timeout) as response:
-            text = await response.text()
-            if response.status >= 400:
-                raise Refused(f"{method} {path}", response.status, text)
-            answer: Object = json.loads(text)
-            return answer
-
-    async def _unless(self, codes: tuple[int, ...], request: Coroutine[Any, Any, Object]) -> Object | None:
-        try:
-            return await request
-        except Refused as error:
-            if error.code in codes:
-                return None
-            raise
-
     # -- machines ----------------------------------------------------------------------------------------------------
     async def _register(self) -> None:
         for number in range(1, self._count + 1):
-            await self._unless((409,), self._request("POST", "/api/v1/nodes", machines.kubernetes_node(number)))
+            await self._wire.unless((409,), "POST", "/api/v1/nodes", machines.kubernetes_node(number))
             await self._node_status(number)
 
     async def _node_status(self, number: int) -> None:
         path = f"/api/v1/nodes/{machines.machine_name(number)}/status"
-        await self._request("PATCH", path, {"status": machines.node_status(number, datetime.now(UTC))}, MERGE)
+        await self._wire.request("PATCH", path, {"status": machines.node_status(number, datetime.now(UTC))}, MERGE)
 
     async def _beat(self) -> None:
         leases = f"/apis/coordination.k8s.io/v1/namespaces/{machines.LEASES}/leases"
@@ -224,8 +190,8 @@ class SimKubelet:
                     continue
                 body = machines.lease(number, datetime.now(UTC))
                 spec = {"spec": body["spec"]}
-                if await self._unless((404,), self._request("PATCH", f"{leases}/{name}", spec, MERGE)) is None:
-                    await self._unless((409, 404), self._request("POST", leases, body))
+                if await self._wire.unless((404,), "PATCH", f"{leases}/{name}", spec, MERGE) is None:
+                    await self._wire.unless((409, 404), "POST", leases, body)
                 if name in silent:
                     silent.discard(name)
                     await self._node_status(number)
@@ -237,33 +203,11 @@ class SimKubelet:
                     break
 
     # -- watching ----------------------------------------------------------------------------------------------------
-    async def _watch(self, collection: str, seen: Any) -> None:
-        query = f"labelSelector={SELECTOR.replace('/', '%2F').replace('=', '%3D')}"
-        listed = await self._request("GET", f"{collection}?{query}")
-        seen(None, listed["items"])
-        version = listed["metadata"]["resourceVersion"]
-        assert self._session is not None
-        url = f"https://{self._api._host}:{self._api._port}{collection}?{query}&watch=1&resourceVersion={version}"
-        headers = {"User-Agent": "sim-kubelet"}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
-        async with self._session.get(url, headers=headers, timeout=timeout) as response:
-            if response.status >= 400:
-                raise Refused(f"watch {collection}", response.status, await response.text())
-            buffer = b""
-            async for chunk in response.content.iter_any():
-                buffer += chunk
-                *lines, buffer = buffer.split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise Refused(f"watch {collection}", event["object"].get("code", 0), str(event["object"]))
-                    seen(event["type"], [event["object"]])
-
     async def _watch_pods(self) -> None:
-        await self._watch("/api/v1/pods", self._saw_pods)
+        await self._wire.watch("/api/v1/pods", self._saw_pods)
 
     async def _watch_claims(self) -> None:
-        await self._watch("/api/v1/persistentvolumeclaims", self._saw_claims)
+        await self._wire.watch("/api/v1/persistentvolumeclaims", self._saw_claims)
 
     def _saw_pods(self, type_: str | None, items: list[Object]) -> None:
         if type_ is None:
@@ -339,7 +283,7 @@ class SimKubelet:
         if machine in self._lost:
             asyncio.get_running_loop().call_later(0.2, self._touch, ("claim:" + key[0], key[1]))
             return
-        await self._unless((409,), self._request("POST", "/api/v1/persistentvolumes", machines.volume(claim, machine)))
+        await self._wire.unless((409,), "POST", "/api/v1/persistentvolumes", machines.volume(claim, machine))
 
     async def _one(self, key: Key) -> None:
         pod = self._pods.get(key)
@@ -357,15 +301,15 @@ class SimKubelet:
         if meta.get("deletionTimestamp"):
             self.validators.stop(meta["uid"])
             life = self._life(pod, now)
-            await self._request("PATCH", f"{path}/status", {"status": ended(pod, life, now)}, MERGE)
+            await self._wire.request("PATCH", f"{path}/status", {"status": ended(pod, life, now)}, MERGE)
             # A kubelet's last word: the object goes once every container has ended.
-            await self._request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
+            await self._wire.request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
             return
         found = self._report(pod, machine, now)
         for note in found.notes:
             await self._tell(pod, note)
         if essence(found.status) != essence(pod.get("status", {})):
-            written = await self._request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
+            written = await self._wire.request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
             if self._pods.get(key, {}).get("metadata", {}).get("uid") == meta["uid"]:
                 self._pods[key] = written
         if found.again_in is not None:
@@ -374,7 +318,7 @@ class SimKubelet:
     async def _schedule(self, pod: Object, path: str) -> None:
         meta = pod["metadata"]
         if meta.get("deletionTimestamp"):
-            await self._request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
+            await self._wire.request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
             return
         now = datetime.now(UTC)
         fate: Fate | None = self._fate(pod)
@@ -388,13 +332,13 @@ class SimKubelet:
         if isinstance(fate, Unschedulable):
             found = report(pod, fate, self._life(pod, now), now)
             if essence(found.status) != essence(pod.get("status", {})):
-                await self._request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
+                await self._wire.request("PATCH", f"{path}/status", {"status": found.status}, MERGE)
             for note in found.notes:
                 await self._tell(pod, note)
             return
         target = {"apiVersion": "v1", "kind": "Node", "name": machine}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}, "target": target}
-        await self._request("POST", f"{path}/binding", binding)
+        await self._wire.request("POST", f"{path}/binding", binding)
 
     def _report(self, pod: Object, machine: str, now: datetime) -> Report:
         uid = pod["metadata"]["uid"]
@@ -450,23 +394,9 @@ class SimKubelet:
         if told in self._told:
             return
         self._told.add(told)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        reference = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "namespace": meta["namespace"]}
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{meta['name']}.", "namespace": meta["namespace"]},
-            "involvedObject": {**reference, "uid": meta["uid"]},
-            "reason": note.reason,
-            "message": note.message[:1000],
-            "type": "Warning",
-            "source": {"component": note.component},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
+        event = machines.warning(meta, note.reason, note.message, note.component, datetime.now(UTC))
         with contextlib.suppress(Refused):
-            await self._request("POST", f"/api/v1/namespaces/{meta['namespace']}/events", event)
+            await self._wire.request("POST", f"/api/v1/namespaces/{meta['namespace']}/events", event)
 
 
 def _key(item: Object) -> Key:

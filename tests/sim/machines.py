@@ -96,3 +96,22 @@ def volume(claim: Object, machine: str) -> Object:
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
         },
     }
+
+
+def warning(pod: Object, reason: str, message: str, component: str, now: datetime) -> Object:
+    """A Warning Event about the pod with the metadata ``pod``, as a kubelet or the scheduler writes it."""
+    time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": pod["name"], "namespace": pod["namespace"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{pod['name']}.", "namespace": pod["namespace"]},
+        "involvedObject": {**reference, "uid": pod["uid"]},
+        "reason": reason,
+        "message": message[:1000],
+        "type": "Warning",
+        "source": {"component": component},
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }
