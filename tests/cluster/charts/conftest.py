@@ -1,4 +1,4 @@
-"""A control plane on which both charts are installed with their default values."""
+"""A control plane on which both charts are installed with their default values, and with nodes' own logins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def installed() -> Iterator[Installed]:
     """Operator in jil-system, jurisdiction ch-finma in jil-ch-finma, a namespace of nobody; guards in force."""
     with ControlPlane() as cluster:
         helm = rig.Helm(cluster.kubeconfig)
-        helm.upgrade_operator()
+        helm.upgrade_operator(*rig.NODE_LOGINS)
         helm.upgrade_jurisdiction()
         cluster.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))
         rig.wait_for_guards(cluster)

@@ -29,6 +29,8 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
 OPERATOR_VALUES = ("--set", f"image.ref={IMAGE}")
+NODE_LOGINS = ("--set", "registries.nodeLogins.registry=registry.example,registries.nodeLogins.keySecret=issuer")
+"""With these come the right to update Secrets and the guard that holds the operator to nodes' logins."""
 JURISDICTION_VALUES = ("--set", f"namespace.name={JURISDICTION},network=jil-devnet,jurisdiction.name=ch-finma")
 
 Manifest = dict[str, Any]
@@ -103,6 +105,8 @@ def wait_for_guards(cluster: ControlPlane) -> None:
     pods = f"/api/v1/namespaces/{JURISDICTION}/pods?dryRun=All"
     operator = as_service_account(cluster, SYSTEM, "jil-operator")
     admin.apply(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe", jil_node("guard-probe"))
+    foreign = f"/api/v1/namespaces/{JURISDICTION}/secrets"
+    password = operator.create(foreign, secret("guard-probe", identity=False))
     probes: list[Callable[[], Any]] = [
         lambda: admin.delete(f"{secrets}/guard-probe?dryRun=All"),
         lambda: admin.merge(f"{secrets}/guard-probe?dryRun=All", relabelled),
@@ -111,6 +115,7 @@ def wait_for_guards(cluster: ControlPlane) -> None:
             f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe?dryRun=All",
             {"metadata": {"annotations": {"a": "b"}}},
         ),
+        lambda: operator.request("PUT", f"{foreign}/guard-probe?dryRun=All", password),
         lambda: admin.create("/apis/jil.io/v1alpha1/jilimageallowlists?dryRun=All", allow_list("guard-probe")),
         lambda: admin.create(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jiloperations?dryRun=All", break_glass()),
     ]
@@ -147,6 +152,18 @@ def secret(name: str, *, identity: bool) -> Manifest:
         "kind": "Secret",
         "metadata": {"name": name, "labels": labels},
         "stringData": {"a": "b"},
+    }
+
+
+def pull_login(name: str) -> Manifest:
+    """A Secret as the operator makes it for a node's login at a registry."""
+    marks = {"app.kubernetes.io/managed-by": "jil-operator", "app.kubernetes.io/name": "pull-login"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/dockerconfigjson",
+        "metadata": {"name": name, "labels": marks},
+        "stringData": {".dockerconfigjson": '{"auths": {}}'},
     }
 
 

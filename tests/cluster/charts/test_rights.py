@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ ALLOWED = [
     (SYSTEM, "leases.coordination.k8s.io", ("list", "watch", "create")),
     (SYSTEM, "events.events.k8s.io", ("create", "patch")),
     ("default", "events.events.k8s.io", ("create", "patch")),
-    (JURISDICTION, "secrets", ("get", "create")),
+    (JURISDICTION, "secrets", ("get", "create", "update")),
     (JURISDICTION, "persistentvolumeclaims", ("get", "create", "patch")),
     (JURISDICTION, "statefulsets.apps", ("get", "create", "patch", "delete")),
     (JURISDICTION, "deployments.apps", ("create", "patch", "delete")),
@@ -89,7 +90,7 @@ DENIED = [
     (SYSTEM, "configmaps", ("patch", "delete")),
     (SYSTEM, "leases.coordination.k8s.io", ("delete", "patch", "update", "get")),
     (SYSTEM, "pods", WRITES),
-    (JURISDICTION, "secrets", ("list", "watch", "update", "patch", "delete", "deletecollection")),
+    (JURISDICTION, "secrets", ("list", "watch", "patch", "delete", "deletecollection")),
     (JURISDICTION, "persistentvolumeclaims", ("delete", "deletecollection")),
     (JURISDICTION, "pods", ("create", "deletecollection")),
     (JURISDICTION, "statefulsets.apps", ("deletecollection",)),
@@ -138,6 +139,52 @@ def test_i5_the_operator_reads_a_secret_by_name_and_never_a_list(installed: Inst
     for path in (secrets, "/api/v1/secrets"):
         with pytest.raises(ApiError, match="cannot list resource"):
             installed.operator.get(path)
+
+
+SECRETS = f"/api/v1/namespaces/{JURISDICTION}/secrets"
+
+
+def test_the_operator_renews_a_nodes_login(installed: Installed) -> None:
+    made = installed.operator.create(SECRETS, rig.pull_login("ch-zug-91-pull"))
+    made["data"] = {".dockerconfigjson": base64.b64encode(b'{"auths": {"registry.example": {}}}').decode()}
+    made["metadata"]["labels"]["team"] = "a"
+    written = installed.operator.request("PUT", f"{SECRETS}/ch-zug-91-pull", made)
+    assert written["data"] == made["data"]
+
+
+_LOGIN: dict[str, Any] = rig.pull_login("")
+_LABELS: dict[str, str] = _LOGIN["metadata"]["labels"]
+NO_LOGINS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a person's password": ("team", {"type": "Opaque", "labels": {}}),
+    "a person's pull secret": ("team-pull", {"labels": {}}),
+    "a login by another name": ("ch-zug-92", {}),
+    "a key": ("ch-zug-92-validator-key", {"type": "Opaque", "labels": {**_LABELS, "jil.io/identity": "true"}}),
+    "a key that calls itself a login": ("ch-zug-93-pull", {"labels": {**_LABELS, "jil.io/identity": "true"}}),
+    "another type": ("ch-zug-94-pull", {"type": "Opaque"}),
+    "another child": ("ch-zug-95-pull", {"labels": {**_LABELS, "app.kubernetes.io/name": "database"}}),
+}
+
+
+@pytest.mark.parametrize("what", NO_LOGINS)
+def test_i5_the_operator_changes_no_secret_that_is_not_a_nodes_login(installed: Installed, what: str) -> None:
+    name, changes = NO_LOGINS[what]
+    manifest = rig.pull_login(name)
+    manifest["type"] = changes.get("type", manifest["type"])
+    manifest["metadata"]["labels"] = changes.get("labels", _LABELS)
+    before = installed.admin.create(SECRETS, manifest)
+    changed = {**before, "data": {**before["data"], "more": "eA=="}}
+    assert "changes Secrets that hold a node's login" in refusal(
+        lambda: installed.operator.request("PUT", f"{SECRETS}/{name}", changed)
+    )
+    assert installed.admin.get(f"{SECRETS}/{name}") == before
+    installed.admin.request("PUT", f"{SECRETS}/{name}", changed)  # the twin: a person may
+
+
+def test_i5_a_nodes_login_is_not_turned_into_something_else_by_the_operator(installed: Installed) -> None:
+    made = installed.operator.create(SECRETS, rig.pull_login("ch-zug-96-pull"))
+    for labels in ({}, {**_LABELS, "jil.io/identity": "true"}, {**_LABELS, "app.kubernetes.io/name": "x"}):
+        changed = {**made, "metadata": {**made["metadata"], "labels": labels}}
+        refusal(lambda changed=changed: installed.operator.request("PUT", f"{SECRETS}/ch-zug-96-pull", changed))
 
 
 # -- users' objects stay theirs ----------------------------------------------------------------------------------------
