@@ -24,8 +24,8 @@ def test_ac_42_a_declared_node_becomes_ready_and_its_record_has_the_facts(world:
     assert status["consensusAddress"] == record["keys"]["validator"]["address"]
     assert status["release"] == "r1"
     assert {c["type"] for c in status["conditions"]} == {
-        "SpecValid", "ImageTrust", "PullLoginReady", "IdentityReady", "StorageReady", "DatabaseReady", "CacheReady", "BrokerReady",
-        "ValidatorReady", "ServicesReady", "Serving", "Ready",
+        "SpecValid", "ImageTrust", "PullLoginReady", "IdentityReady", "StorageReady", "DatabaseReady", "CacheReady",
+        "BrokerReady", "ValidatorReady", "ServicesReady", "Serving", "Ready",
     }  # fmt: skip
 
 
