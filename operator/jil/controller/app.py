@@ -25,7 +25,7 @@ from jil.controller.jil_routes import CHILD_KINDS, JilRoutes
 from jil.controller.jurisdiction import JurisdictionReconciler
 from jil.controller.network import NetworkReconciler
 from jil.controller.node import NodeReconciler
-from jil.controller.node_pull_login import NodePullLogin
+from jil.controller.node_pull_login import NodePullLogin, nodes_by_login
 from jil.controller.operation import Handler, OperationReconciler
 from jil.controller.operation_break_glass import BreakGlassHandler
 from jil.controller.operation_confirm import AdoptVolumeHandler, ConfirmFencingHandler
@@ -202,7 +202,7 @@ async def run(settings: Settings) -> int:
         logins = NodePullLogin(deps, settings)
         nodes = NodeReconciler(deps, trust, logins)
         runtime.metrics.show_trust(lambda: nodes_by_trust(runtime.store))
-        runtime.metrics.show_pull_logins(logins.standing)
+        runtime.metrics.show_pull_logins(lambda: nodes_by_login(runtime.store))
         handlers: dict[OperationType, Handler] = {
             OperationType.CONFIRM_FENCING: ConfirmFencingHandler(deps),
             OperationType.ADOPT_VOLUME: AdoptVolumeHandler(deps),

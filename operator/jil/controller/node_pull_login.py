@@ -7,7 +7,7 @@ anew run from images that their machine has.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from jil.controller.deps import Deps
 from jil.controller.node_audit import audit
 from jil.engine.queue import Key
 from jil.engine.settings import Settings
+from jil.engine.store import Store
 from jil.plan.pull_login import LoginTerms, renewal
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,18 @@ class _Known:
     whose: LoginOf
     finding: Finding
     look_again: float
+
+
+def nodes_by_login(store: Store) -> Counter[str]:
+    """JILNodes by the state of their condition PullLoginReady, in the words of the metric; those without logins, or that
+    are stopped, are in neither. From status: a standby knows it too."""
+    found: Counter[str] = Counter()
+    for node in store.list(kinds.JIL_NODE):
+        for condition in (node.get("status") or {}).get("conditions") or ():
+            if condition.get("type") == ConditionType.PULL_LOGIN_READY:
+                found["fresh"] += (condition.get("status"), condition.get("reason")) == ("True", Reason.READY)
+                found["failed"] += condition.get("status") == "False"
+    return found
 
 
 class NodePullLogin:
@@ -90,11 +103,6 @@ class NodePullLogin:
     def forget(self, key: Key) -> None:
         """The node is gone, or runs nothing: its login is renewed no more, and ends by itself."""
         self._known.pop(key, None)
-
-    def standing(self) -> Mapping[str, int]:
-        """How many nodes have a login that is renewed (``fresh``), and how many have not (``failed``)."""
-        fresh = sum(known.finding.status == "True" for known in self._known.values())
-        return {"fresh": fresh, "failed": len(self._known) - fresh}
 
     async def _look(self, logins: PullLogins, whose: LoginOf, now: datetime) -> tuple[Finding, float]:
         """The finding, and in how many seconds the next look is due."""

@@ -59,8 +59,10 @@ def test_an_upgrade_changes_only_what_the_values_changed(cluster: ControlPlane, 
 
 
 def test_turning_the_guards_off_is_said_loudly(cluster: ControlPlane, helm: Helm) -> None:
-    off = ("guards.deletion", "guards.startPermit", "guards.usersObjects", "guards.images", "guards.operations")
-    notes = helm.upgrade_operator("--set", ",".join(f"{value}=false" for value in off))
+    off = tuple(
+        f"guards.{name}" for name in ("deletion", "startPermit", "usersObjects", "secrets", "images", "operations")
+    )
+    notes = helm.upgrade_operator(*rig.NODE_LOGINS, "--set", ",".join(f"{value}=false" for value in off))
     for value in off:
         assert f"WARNING: {value} is off." in notes
     assert not {name for name in names(cluster, POLICIES) if name.startswith("jil-")}

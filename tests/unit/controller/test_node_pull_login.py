@@ -18,9 +18,10 @@ from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
 from jil.cluster.errors import Conflict, Forbidden, Invalid
 from jil.controller.deps import Deps
-from jil.controller.node_pull_login import NodePullLogin
+from jil.controller.node_pull_login import NodePullLogin, nodes_by_login
 from jil.engine.queue import Key
 from jil.engine.settings import Settings
+from jil.engine.store import Store
 from tests.cluster.api.case import BASES
 from tests.unit.cluster.memory_api import FakeClock, MemoryApi
 from tests.unit.cluster.test_login_key import pem
@@ -134,11 +135,9 @@ async def test_a_key_that_is_missing_is_told_with_the_remedy_and_mended_by_itsel
     assert "registries.nodeLogins.keySecret" in finding.message
     assert "Pods run on" in finding.message
     assert rig.told == ["LoginKeyUnreadable"]
-    assert logins.standing() == {"fresh": 0, "failed": 1}
     rig.key.write_bytes(content)
     rig.clock.advance(300)
     assert (await _ensure(logins)).status == "True"
-    assert logins.standing() == {"fresh": 1, "failed": 0}
 
 
 async def test_a_key_that_breaks_leaves_the_login_that_is_there(rig: Rig) -> None:
@@ -193,7 +192,6 @@ async def test_a_forgotten_node_is_not_looked_after(rig: Rig) -> None:
     await _ensure(logins)
     logins.forget(KEY)
     assert logins.due_in(KEY) is None
-    assert logins.standing() == {"fresh": 0, "failed": 0}
 
 
 async def test_a_foreground_deletion_takes_the_owner_off_at_once(rig: Rig) -> None:
@@ -202,6 +200,25 @@ async def test_a_foreground_deletion_takes_the_owner_off_at_once(rig: Rig) -> No
     assert rig.api.live(kinds.SECRET, SECRET)["metadata"]["ownerReferences"]
     await _ensure(logins, finalizers=["jil.io/node", "foregroundDeletion"])
     assert "ownerReferences" not in rig.api.live(kinds.SECRET, SECRET)["metadata"]
+
+
+def test_nodes_are_counted_by_their_condition() -> None:
+    store = Store()
+    conditions = [
+        [("True", "Ready")],
+        [("True", "Ready")],
+        [("False", "LoginKeyUnreadable")],
+        [("True", "Disabled")],
+        [("True", "Stopped")],
+        [("Unknown", "NotReconciled")],
+        [],
+    ]
+    for number, found in enumerate(conditions):
+        rows = [{"type": "PullLoginReady", "status": status, "reason": reason} for status, reason in found]
+        rows.append({"type": "Ready", "status": "False", "reason": "PodFailed"})
+        meta = {"name": f"n{number}", "namespace": SPACE, "uid": str(number), "resourceVersion": "1"}
+        store.put(kinds.JIL_NODE, {"metadata": meta, "status": {"conditions": rows}})
+    assert nodes_by_login(store) == {"fresh": 2, "failed": 1}
 
 
 async def test_without_a_registry_nothing_is_read_or_written(rig: Rig) -> None:
