@@ -9,8 +9,11 @@ from jil.api.conditions import ConditionType
 from jil.api.kinds import Kind
 from jil.controller.release_trust import namespaces_of
 from jil.engine.queue import Key
-from jil.engine.routes import Route, all_of, key_of, to_its_node, to_itself
+from jil.engine.routes import Later, Route, all_of, key_of, to_its_node, to_itself
 from jil.engine.store import Change, Manifest, Store
+
+PEERS_SECONDS = 1.0
+"""How long a node that is well waits for further peers before it lets in the first."""
 
 #: Children of a node, by their labels.
 CHILD_KINDS: tuple[Kind, ...] = (
@@ -129,13 +132,20 @@ class JilRoutes:
                 yield Key(kinds.JIL_JURISDICTION.kind, namespace, jurisdiction["metadata"]["name"])
                 yield from self._nodes(namespace)
 
-    def _record(self, change: Change) -> Iterable[Key]:
+    def _well(self, key: Key) -> bool:
+        node = self._store.get(kinds.JIL_NODE, key.namespace, key.name) if key.kind == kinds.JIL_NODE.kind else None
+        return bool((node or {}).get("status", {}).get("phase") == "Ready")
+
+    def _record(self, change: Change) -> Iterable[Key | Later]:
         """Keys and addresses that became known let the genesis be made and peers in."""
         spec = change.object.get("spec", {})
         yield Key(kinds.JIL_NETWORK.kind, None, spec.get("network", ""))
         old = (change.old or {}).get("spec", {})
         if any(old.get(part) != spec.get(part) for part in ("keys", "p2p", "owner")):
-            yield from self._of_network(spec.get("network", ""))
+            for key in self._of_network(spec.get("network", "")):
+                # Another peer that it lets in is all that there is for a node that is well. A network that comes up at
+                # once would be looked at as often as it has pairs of members.
+                yield Later(key, PEERS_SECONDS) if self._well(key) else key
         if old.get("releases") != spec.get("releases"):
             for entry in (*(old.get("releases") or ())[:1], *(spec.get("releases") or ())[:1]):
                 yield Key(kinds.JIL_RELEASE.kind, None, str(entry["release"]))

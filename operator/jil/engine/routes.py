@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from jil.api import labels
 from jil.api.kinds import JIL_NODE, Kind
 from jil.engine.queue import Key
 from jil.engine.store import Change
 
-Route = Callable[[Change], Iterable[Key]]
+
+@dataclass(frozen=True)
+class Later:
+    """A key that may wait ``seconds``: what happens to it meanwhile is one look."""
+
+    key: Key
+    seconds: float
+
+
+Route = Callable[[Change], Iterable[Key | Later]]
 
 
 def key_of(kind: Kind, obj: Mapping[str, object]) -> Key:
@@ -37,7 +47,7 @@ def to_its_node(change: Change) -> Iterable[Key]:
 def all_of(*routes: Route) -> Route:
     """Every key that any of the routes names."""
 
-    def route(change: Change) -> Iterable[Key]:
+    def route(change: Change) -> Iterable[Key | Later]:
         for each in routes:
             yield from each(change)
 

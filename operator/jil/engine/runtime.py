@@ -35,7 +35,7 @@ from jil.cluster.status import StatusWriter
 from jil.engine.metrics import Metrics
 from jil.engine.outcome import Reconcile, Result
 from jil.engine.queue import WorkQueue
-from jil.engine.routes import Route
+from jil.engine.routes import Later, Route
 from jil.engine.server import HttpServer
 from jil.engine.settings import Settings
 from jil.engine.store import Change, Manifest, Store
@@ -280,7 +280,11 @@ class Runtime:
         # Routes are asked on a standby too, they may keep what they see; there is no work before leadership begins,
         # and then everything is looked at.
         for key in route(change) if route else ():
-            if self._term is not None and self._term.serving:
+            if self._term is None or not self._term.serving:
+                continue
+            if isinstance(key, Later):
+                self.queue.add_after(key.key, key.seconds)
+            else:
                 self.queue.add(key)
 
     def _remember(self, kind: Kind, obj: Manifest) -> None:
