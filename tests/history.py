@@ -29,6 +29,8 @@ PERMIT = "jil.io/start-permit"
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 #: Kinds whose objects are made by people (or by a pipeline).
 USERS_KINDS = ("jilnodes", "jilnetworks", "jiljurisdictions", "jilreleases", "jiloperations")
+#: How the names of Secrets end that are no identity but a node's login at the registry, which is renewed.
+LOGIN = "-pull"
 #: What holds data, keys or memory.
 KEPT = ("persistentvolumeclaims", "persistentvolumes", "secrets", "jilnoderecords", "namespaces", "nodes", *USERS_KINDS)
 #: Made by others and written by us on purpose: permits and serving on pods, the reclaim policy of volumes, the Lease.
@@ -148,7 +150,7 @@ def _identity(mine: list[Event], done: list[Event], history: History) -> None:
     users = {one["user"]["username"] for one in mine}
     for event in done:
         ref = _ref(event)
-        if ref[0] != "secrets":
+        if ref[0] != "secrets" or ref[2].endswith(LOGIN):
             continue
         if event["verb"] == "delete":
             made.discard(ref)

@@ -11,7 +11,7 @@ import yaml
 
 from testbed import cluster, quickstart
 from testbed.quickstart import SYSTEM
-from tests import audit, rbac_usage
+from tests import audit, history, rbac_usage
 from tests.e2e.demo import Demo
 
 OPERATOR = "app.kubernetes.io/name=jil-operator"
@@ -172,3 +172,16 @@ def test_uninstalled_the_nodes_keep_running_and_reinstalled_the_operator_finds_t
     demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)
     demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work again", 60)
     assert {p["metadata"]["uid"] for p in demo.get("pods", "-n", demo.node.namespace)["items"]} == pods
+
+
+def test_i2_over_the_whole_run_nothing_was_taken_away_without_a_grant_and_no_invariant_was_broken(demo: Demo) -> None:
+    """The witness of the fault harness, over what this cluster's API server wrote down of everything above."""
+
+    def process(event: Any) -> str:
+        """Several operators have one account; the token says whose pod it is in."""
+        extra = event["user"].get("extra") or {}
+        return str((extra.get("authentication.kubernetes.io/pod-name") or [event["user"]["username"]])[0])
+
+    account = f"system:serviceaccount:{SYSTEM}:jil-operator"
+    found = history.prove(_log(demo), users=[account], who=process)
+    found.assert_clean(disruptions=20, permits=2, secrets=12, terms=3)

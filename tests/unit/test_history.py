@@ -190,3 +190,12 @@ def test_a_kubelet_that_patches_something_else_afterwards_takes_no_end_back() ->
     log.add(KUBELET, "patch", "pods/ns/n-validator-0/status", {"status": {"conditions": [{"type": "Ready"}]}})
     log.permit("pod-2", machine="m2")
     assert wrong(log) == []
+
+
+def test_a_login_at_the_registry_is_renewed_and_no_key() -> None:
+    log = Log()
+    log.add(US, "create", "secrets/ns/n-pull", code=201)
+    log.add(US, "update", "secrets/ns/n-pull")
+    assert wrong(log) == []
+    log.add(US, "update", "secrets/ns/n-pull-key")
+    assert re.match("I5 .*n-pull-key", wrong(log)[0])
