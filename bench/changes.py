@@ -23,6 +23,7 @@ from jil.cluster.access import Credentials, from_kubeconfig
 SERVICE = "transfers"
 MOST_REPLICAS = 4
 _GRACE_SECONDS = 120.0
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Result:
     sending: float = 0.0
     whole: float = 0.0
     lost: int = 0
+    #: Answers 429 and 5xx of the API server to the changes themselves.
+    refused: int = 0
 
 
 class _Changes:
@@ -87,9 +90,14 @@ class _Changes:
         body = {"spec": {"services": [{"name": SERVICE, "replicas": wanted}]}}
         headers = {"Content-Type": "application/merge-patch+json"}
         url = self._credentials.access.server + place.path
-        async with self._session.patch(url, data=json.dumps(body), headers=headers) as answer:
-            await answer.read()
-            answer.raise_for_status()
+        for _ in range(_TRIES):
+            async with self._session.patch(url, data=json.dumps(body), headers=headers) as answer:
+                await answer.read()
+            if answer.status < 429:
+                break
+            self.result.refused += 1  # too busy, or too late: as a client does, once more
+            await asyncio.sleep(0.5)
+        answer.raise_for_status()
         self.result.sent += 1
 
     async def _watch(self) -> None:

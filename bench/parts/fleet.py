@@ -113,6 +113,7 @@ def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Plac
     result = drive(bench, places, Load(CHANGES_PER_SECOND, CHANGE_SECONDS))
     busy, looked = (operator.cpu() - cpu) / (time.monotonic() - began), _reconciles(operator) - looks
     note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
+    note += f"; the API server was too busy for {result.refused}" if result.refused else ""
     report.tell("changes sent per second", result.sent / result.sending, "1/s", note)
     report.tell("under changes: CPU of the operator", busy * 100, "%", f"of one processor, {looked:.0f} looks at nodes")
     if result.latencies:

@@ -31,6 +31,7 @@ DASK = "2026.3.0"
 ROLLOUTS, ROLLOUTS_VERSION = "github.com/argoproj/argo-rollouts", "v1.9.1"
 #: Objects of one DaskCluster with one worker: worker group, Service, two Deployments. A Rollout makes one ReplicaSet.
 _EACH = 4
+_DASK_CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds/*.yaml"
 _GROUP = "/apis/kubernetes.dask.org/v1"
 _ARGO = "/apis/argoproj.io/v1alpha1"
 _LABEL = "dask.org/cluster-name"
@@ -44,9 +45,8 @@ def run(report: Reporter, nodes: int = NODES) -> None:
     with rig() as bench:
         objects = _ours(report, bench, nodes)
         bench.api.create("/api/v1/namespaces", {"metadata": {"name": _SPACE}})
-        for path in sorted((kopf.parents[1] / "lib").glob("python*/site-packages/dask_kubernetes/**/dask*.yaml")):
-            if not path.name.endswith(".patch.yaml"):
-                _serve(bench, _without_references(yaml.safe_load(path.read_text())))
+        for path in sorted((kopf.parents[1] / "lib").glob(f"python*/site-packages/{_DASK_CRDS}")):
+            _serve(bench, yaml.safe_load(path.read_text()))
         for path in sorted((rollouts.parent / "crds").glob("*-crd.yaml")):
             _serve(bench, yaml.safe_load(path.read_text()))
         time.sleep(5)
@@ -163,7 +163,7 @@ def _rollout(name: str) -> dict[str, Any]:
 def _cluster(name: str) -> dict[str, Any]:
     """The smallest that the documentation shows: a scheduler and one worker."""
     container = {"name": "main", "image": _IMAGE}
-    port = {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": 8786}
+    port = {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"}
     service = {"type": "ClusterIP", "selector": {_LABEL: name, "dask.org/component": "scheduler"}, "ports": [port]}
     return {
         "apiVersion": "kubernetes.dask.org/v1",
@@ -174,15 +174,6 @@ def _cluster(name: str) -> dict[str, Any]:
             "scheduler": {"spec": {"containers": [container]}, "service": service},
         },
     }
-
-
-def _without_references(value: Any) -> Any:
-    """Schemas that refer to files which only their build has: any object will do."""
-    if isinstance(value, dict):
-        if "$ref" in value:
-            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        return {key: _without_references(one) for key, one in value.items()}
-    return [_without_references(one) for one in value] if isinstance(value, list) else value
 
 
 def _dask_kubernetes() -> Path:
