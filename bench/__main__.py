@@ -34,7 +34,7 @@ def parts(sizes: list[int], rest: float, patience: float | None) -> dict[str, Pa
     """Name -> part, in order."""
     found = {"bring-up": Part(lambda report: bring_up.run(report, 10), 900)}
     found["admission"] = Part(admission.run, 600)
-    found["peers"] = Part(peers.run, 2400)  # building Argo Rollouts for the first time takes ten minutes of it
+    found["peers"] = Part(peers.run, 1800)
     found["trust"] = Part(trust.run, 2400)  # building cosign for the first time takes ten minutes of it
     for size in sizes:
         found[f"fleet-{size}"] = Part(
