@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -140,14 +141,14 @@ def test_ac_17_a_node_whose_release_names_it_is_refused_with_an_event_and_nothin
 
 
 def test_a_break_glass_lets_an_image_in_for_a_time_and_its_end_takes_it_out_again(demo: Demo, altered: str) -> None:
-    namespace = ("-n", demo.node.namespace)
+    namespace, name = ("-n", demo.node.namespace), f"inc-{int(time.time())}"  # a request is run once, ever
     operation = {
         "apiVersion": "jil.io/v1alpha1",
         "kind": "JILOperation",
-        "metadata": {"name": "inc-1", "namespace": demo.node.namespace},
+        "metadata": {"name": name, "namespace": demo.node.namespace},
         "spec": {
             "type": "BreakGlass",
-            "requestId": "INC-1",
+            "requestId": name.upper(),
             "requestedBy": demo.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").strip(),
             "reason": "a test of the emergency exit",
             "breakGlass": {
@@ -158,10 +159,10 @@ def test_a_break_glass_lets_an_image_in_for_a_time_and_its_end_takes_it_out_agai
     }
     probe = by_hand(demo, altered)
     demo.kubectl("apply", "-f", "-", stdin=json.dumps(operation))
-    phase = lambda: demo.get("jiloperation", "inc-1", *namespace)["status"]["phase"]  # noqa: E731
+    phase = lambda: demo.get("jiloperation", name, *namespace)["status"]["phase"]  # noqa: E731
     demo.until(lambda: phase() == "Active", "the operation to be in force", 60)
     demo.until(lambda: demo.kubectl(*PROBE, stdin=probe), "the image to be let in", 20)
-    demo.kubectl("delete", "jiloperation", "inc-1", *namespace)
+    demo.kubectl("delete", "jiloperation", name, *namespace)
     demo.until(lambda: not allow_list(demo).get("breakGlass"), "the list to forget it", 30)
 
     def out() -> bool:
