@@ -123,11 +123,12 @@ async def test_i2_who_decides_on_an_answer_reads_it_over_a_connection_of_its_own
 async def test_a_peer_that_hangs_on_an_open_connection_costs_the_deadline_and_the_next_read_is_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "TIMEOUT_SECONDS", 0.05)
     async with rig() as made:
         assert (await made.read()).error is None
         made.peer.hang = asyncio.Event()
-        assert "TimeoutError" in ((await made.read()).error or "")
+        with monkeypatch.context() as short:  # for the read that hangs alone: the others must not feel a busy machine
+            short.setattr(health, "TIMEOUT_SECONDS", 0.05)
+            assert "TimeoutError" in ((await made.read()).error or "")
         made.peer.hang.set()
         assert (await made.read()).error is None
         assert made.peer.ports[-1] != made.peer.ports[0]
