@@ -63,8 +63,8 @@ trust: venv ## Every refusal of an image through the operator, beside its admitt
 fuzz: ## Feed the parsers of signatures with broken input for 60 seconds (FOR=)
 	@PYTHONPATH=operator:. nice $(BIN)/python -m tests.unit.trust.fuzz --seconds $(or $(FOR),60)
 
-bench: venv ## Measure the operator on the simulated rig, fleets of 200 and 2,000 nodes (NODES=, PART=; docs/performance.md)
-	@PYTHONPATH=operator $(BIN)/python -m bench $(if $(NODES),--nodes $(NODES)) $(if $(PART),--part $(PART))
+bench: venv ## Measure the operator on the simulated rig (NODES=, PART=, PATIENCE= seconds to bring a fleet up in; docs/performance.md)
+	@PYTHONPATH=operator $(BIN)/python -m bench $(if $(NODES),--nodes $(NODES)) $(if $(PART),--part $(PART)) $(if $(PATIENCE),--patience $(PATIENCE))
 
 lock: ## Resolve the requirements anew, with hashes and without index addresses
 	@for f in operator node cli dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
