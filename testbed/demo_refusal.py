@@ -10,6 +10,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from testbed import quickstart
@@ -24,7 +25,8 @@ _PATIENCE_S = 60.0
 
 def show(target: Target, images: Mapping[str, str]) -> str:
     """What was tried and how it was refused, for people. Raises BedError when anything was let in."""
-    altered = keys_of(target).altered(images["cache"])
+    trust = keys_of(target)
+    altered = trust.altered(images["cache"])
     told = [
         "Beside the signed cache lies a copy of it with one label more, which nobody signed:",
         f"  {altered}",
@@ -32,14 +34,16 @@ def show(target: Target, images: Mapping[str, str]) -> str:
         _under_the_running_node(target, altered),
         "",
     ]
-    if _in_use(target):
-        told.append(f"({SECOND.namespace} is in use, so that no second node is made to show more.)")
-    else:
-        try:
-            told.append(_second_node(target, images, altered))
-        finally:
-            clear(target)
-    told += ["", f"$ {_command(target, altered)}", keys_of(target).inspect(altered)]
+    with ThreadPoolExecutor(1) as pool:
+        chain = pool.submit(trust.inspect, altered)
+        if _in_use(target):
+            told.append(f"({SECOND.namespace} is in use, so that no second node is made to show more.)")
+        else:
+            try:
+                told.append(_second_node(target, images, altered))
+            finally:
+                clear(target)
+        told += ["", f"$ {_command(target, altered)}", chain.result()]
     return "\n".join(told)
 
 
@@ -144,16 +148,11 @@ def clear(target: Target) -> None:
     """
     if not (found := _namespace(target)) or not _ours(found):
         return
-    for kind, name, where in (
-        ("jilnode", SECOND.name, ("-n", SECOND.namespace)),
-        ("jiljurisdiction", SECOND.jurisdiction, ("-n", SECOND.namespace)),
-        ("namespace", SECOND.namespace, ()),
-    ):
-        if target.kubectl("get", kind, name, *where, "--ignore-not-found", "-o", "name").strip():
-            target.kubectl("annotate", kind, name, *where, f"jil.io/confirm-delete={name}", "--overwrite")
-            if kind == "namespace":
-                target.helm("uninstall", SECOND.jurisdiction, "--namespace", SYSTEM, "--ignore-not-found")
-            target.kubectl("delete", kind, name, *where, "--wait=false")
+    # With all that is in it: a node that was never let start has nothing that waits for a grant.
+    namespace = ("namespace", SECOND.namespace)
+    target.kubectl("annotate", *namespace, f"jil.io/confirm-delete={SECOND.namespace}", "--overwrite")
+    target.helm("uninstall", SECOND.jurisdiction, "--namespace", SYSTEM, "--ignore-not-found")
+    target.kubectl("delete", *namespace, "--wait=false")
     for name in target.kubectl("get", "jilrelease", "-o", "jsonpath={.items[*].metadata.name}").split():
         if name.startswith(_PREFIX):
             target.kubectl("delete", "jilrelease", name, "--wait=false")
