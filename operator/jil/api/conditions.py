@@ -131,6 +131,7 @@ class Reason(_Word):
     UNKNOWN_SERVICE = "UnknownService", "The spec overrides a service that the release does not have."
 
     NO_POLICY = "NoPolicy", "The network has no trust policy: images run on the release's digests alone."
+    VERIFYING = "Verifying", "Signatures and approvals are being read; until then nothing new starts."
     IMAGE_REFUSED = "ImageRefused", "An image may not run: status.images of the release says which and by which rule."
     TRUST_NOT_ENFORCED = "TrustNotEnforced", "The namespace does not ask admission for its allow-list."
     ALREADY_RAN = "AlreadyRan", "An operation with this requestId ran before, and an id runs once."

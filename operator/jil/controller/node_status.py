@@ -98,7 +98,8 @@ class NodeStatusWriter:
     def _tell(self, raw: Manifest, stored: NodeStatus, verdict: Verdict) -> None:
         """An Event when something breaks, when it breaks otherwise, and when all is well again."""
         trust = next((f for f in verdict.findings if f.type is ConditionType.IMAGE_TRUST), None)
-        if trust is not None and trust.status != "True" and trust.reason is not Reason.NO_POLICY:
+        silent = (Reason.NO_POLICY, Reason.VERIFYING)
+        if trust is not None and trust.status != "True" and trust.reason not in silent:
             self._deps.events.warning(raw, trust.reason, trust.message, action="Verify")
         ready, before = verdict.findings[-1], find(stored.conditions, ConditionType.READY)
         if verdict.phase == "Degraded":

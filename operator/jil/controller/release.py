@@ -200,8 +200,8 @@ class ReleaseReconciler:
     def _tell(self, raw: Manifest, release: JILRelease, standings: dict[str, Standing]) -> None:
         """An Event for what is refused and for what cannot be checked; repetitions become a series."""
         for standing in standings.values():
-            if standing.trust in (Trust.REFUSED, Trust.UNKNOWN):
-                finding = standing.finding
+            finding = standing.finding
+            if standing.trust in (Trust.REFUSED, Trust.UNKNOWN) and finding.reason is not Reason.VERIFYING:
                 self._deps.events.warning(raw, finding.reason, finding.message, action="Verify")
 
     async def _write(self, raw: Manifest, findings: list[Finding], rows: Iterable[ImageVerdict]) -> None:

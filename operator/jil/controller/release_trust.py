@@ -121,7 +121,7 @@ class ReleaseTrust:
             return Standing(Trust.REFUSED, false(type_, Reason.IMAGE_REFUSED, refused[0].message + more))
         open_ = {image: known for image, known in found.items() if not _holds(known, now)}
         if open_:
-            return Standing(Trust.UNKNOWN, unknown(type_, Reason.TRUST_UNKNOWN, _open_message(open_, len(images))))
+            return Standing(Trust.UNKNOWN, _open(open_, len(images)))
         return Standing(
             Trust.VERIFIED,
             true(type_, Reason.VERIFIED, f"{len(images)} images and the release are verified for {network.spec.track}"),
@@ -253,13 +253,18 @@ def _holds(known: Known | None, now: datetime) -> bool:
     return known is not None and isinstance(known.verdict, Verified) and now < known.due_at()
 
 
-def _open_message(open_: Mapping[str, Known | None], total: int) -> str:
+def _open(open_: Mapping[str, Known | None], total: int) -> Finding:
+    """Images without a verdict: asked about right now, or their registry says nothing."""
     image, known = next(iter(sorted(open_.items(), key=lambda item: item[1] is None)))
     if known is None or isinstance(known.verdict, Verified):
-        return f"{len(open_)} of {total} images are being checked, among them {image}"
-    said = known.verdict.message
+        message = f"{len(open_)} of {total} images are being checked, among them {image}"
+        return unknown(ConditionType.IMAGE_TRUST, Reason.VERIFYING, message)
     # No times here: a condition or an Event that is another one with every try would be written with every try.
-    return f"{len(open_)} of {total} images cannot be checked: {said}. What runs keeps running, nothing new starts"
+    message = (
+        f"{len(open_)} of {total} images cannot be checked: {known.verdict.message}. What runs keeps running, nothing new "
+        "starts"
+    )
+    return unknown(ConditionType.IMAGE_TRUST, Reason.TRUST_UNKNOWN, message)
 
 
 def _add(digests: dict[str, AllowedImage], images: Iterable[str], release: str, kept_since: datetime | None) -> None:

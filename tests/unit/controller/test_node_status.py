@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from jil.api import kinds
-from jil.api.conditions import ConditionType, Reason, true
+from jil.api.conditions import ConditionType, Finding, Reason, true, unknown
 from jil.cluster.status import StatusWriter
 from jil.controller.deps import Deps
 from jil.controller.node_status import NodeStatusWriter, sample_interval
@@ -29,6 +29,7 @@ class Rig:
     def __init__(self, *, nodes: int = 1) -> None:
         self.store, self.clock, self.height = Store(), ManualClock(), 1
         self.samples: list[int] = []
+        self.told: list[str] = []
         self.writes = 0
         for number in range(nodes):
             self._put(f"other-{number}" if number else CTX.name, {})
@@ -36,6 +37,7 @@ class Rig:
             store=self.store,
             clock=self.clock,
             health=self,
+            events=self,
             statuses=StatusWriter(self, clock=self.clock, remember=self.store.put),
         )
         self.writer = NodeStatusWriter(cast(Deps, deps))
@@ -63,6 +65,17 @@ class Rig:
             "metadata": {**live["metadata"], "resourceVersion": version},
             "status": {**live["status"], **manifest["status"]},
         }
+
+    # -- Events --------------------------------------------------------------------------------------------------------
+    def warning(self, about: Any, reason: Reason, note: str, *, action: str) -> None:
+        self.told.append(reason.value)
+
+    async def judged(self, trust: Finding) -> None:
+        """A look at a node whose release stands so."""
+        raw = self.store.get(kinds.JIL_NODE, *KEY)
+        assert raw is not None
+        verdict = Verdict((trust, unknown(ConditionType.READY, trust.reason, trust.message)), "Pending")
+        await self.writer.write(raw, None, verdict, ctx=CTX)
 
     async def look(self, phase: str = "Ready", *, after: float = LOOK_SECONDS, blocks: int = 10) -> None:
         self.clock.forward(after)
@@ -112,3 +125,11 @@ async def test_in_a_fleet_a_node_has_its_share_of_the_writes() -> None:
 def test_all_nodes_together_write_at_most_seven_heights_a_second(nodes: int) -> None:
     assert nodes / sample_interval(nodes) <= 7.0
     assert sample_interval(nodes) <= max(LOOK_SECONDS, 300.0 * nodes / 2_000)
+
+
+async def test_signatures_that_are_just_being_read_are_no_warning_and_a_silent_registry_is_one() -> None:
+    rig = Rig()
+    await rig.judged(unknown(ConditionType.IMAGE_TRUST, Reason.VERIFYING, "5 of 5 images are being checked"))
+    assert rig.told == []
+    await rig.judged(unknown(ConditionType.IMAGE_TRUST, Reason.TRUST_UNKNOWN, "5 of 5 images cannot be checked: 503"))
+    assert rig.told == ["TrustUnknown"]

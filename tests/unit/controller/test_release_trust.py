@@ -8,6 +8,7 @@ import pytest
 
 from jil.api import kinds
 from jil.api.allowlist import AllowedImage, BrokenGlass
+from jil.api.conditions import Reason
 from jil.api.release import JILRelease
 from jil.controller.jil_routes import JilRoutes
 from jil.controller.release_trust import Trust, namespaces_of
@@ -31,6 +32,7 @@ def test_a_verified_image_is_asked_about_once_and_not_after_a_restart(world: Wor
     image = world.image("a")
     release = world.release("r1", image)
     assert world.standing(release) is Trust.UNKNOWN, "nobody asked yet"
+    assert world.trust.standing(world.network, release).finding.reason is Reason.VERIFYING
     assert isinstance(world.ask(release)[image], Verified)
     assert world.standing(release) is Trust.VERIFIED
     world.publish()
