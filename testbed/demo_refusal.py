@@ -156,3 +156,14 @@ def clear(target: Target) -> None:
     for name in target.kubectl("get", "jilrelease", "-o", "jsonpath={.items[*].metadata.name}").split():
         if name.startswith(_PREFIX):
             target.kubectl("delete", "jilrelease", name, "--wait=false")
+    _until_unseen(target)
+
+
+def _until_unseen(target: Target) -> None:
+    """Until the node is out of `kubectl get jn -A`, at most 20 s: a table of what runs is printed next."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        where = ("-n", SECOND.namespace, "--ignore-not-found", "-o", "name")
+        if not target.kubectl("get", "jilnode", SECOND.name, *where).strip():
+            return
+        time.sleep(0.3)
