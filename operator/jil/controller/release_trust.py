@@ -168,7 +168,7 @@ class ReleaseTrust:
         that its nodes run, so that their pods may come back; no node takes it up. So it is with what stood in the list
         and is in the workloads of nodes that are between two releases.
         """
-        running, wanted = self._running(namespace), self._wanted(namespace)
+        running, wanted = self._running(namespace, network.name), self._wanted(namespace)
         before = self._list(namespace)
         if before is not None and before.network != network.name:
             before = None  # what another network's policy let in
@@ -216,13 +216,18 @@ class ReleaseTrust:
             for jurisdiction in self._deps.store.list(kinds.JIL_JURISDICTION, namespace)
         }
 
-    def _running(self, namespace: str) -> Mapping[str, set[str]]:
-        """Release -> images, as the records of the namespace's nodes have them; only the operator writes records."""
+    def _running(self, namespace: str, network: str | None = None) -> Mapping[str, set[str]]:
+        """Release -> images, as the records of the namespace's nodes have them; only the operator writes records.
+
+        ``network``: of this network's nodes alone. What a node of another network runs came by another policy.
+        """
         found: dict[str, set[str]] = {}
         for record in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace):
             spec = record["spec"]
             owner = spec.get("owner") or {}
             if owner.get("namespace") != namespace or not spec.get("releases"):
+                continue
+            if network is not None and spec.get("network") != network:
                 continue
             if self._deps.store.get(kinds.JIL_NODE, namespace, str(owner.get("name"))) is None:
                 continue

@@ -250,7 +250,7 @@ def test_i6_a_list_of_another_network_is_made_anew_by_the_policy_of_the_label_an
     world.put(kinds.JIL_IMAGE_ALLOW_LIST, {"metadata": {"name": SPACE}, "spec": laxer.wire()})
     metadata = {"name": "n1-cache", "namespace": SPACE, "labels": {"jil.io/node": "n1"}}
     template = {"spec": {"containers": [{"name": "main", "image": theirs}]}}
-    world.put(kinds.JIL_NODE, {"metadata": {"name": "n1", "namespace": SPACE}, "spec": {}})
+    world.runs("r2", theirs, network="laxer")
     world.put(kinds.DEPLOYMENT, {"metadata": metadata, "spec": {"template": template}})
     assert namespaces_of(world.store, NETWORK) == [SPACE]
     assert namespaces_of(world.store, "laxer") == []

@@ -82,10 +82,11 @@ class World:
         spec = {"zone": "CH/FINMA", "network": NETWORK, "release": release}
         self.put(kinds.JIL_JURISDICTION, {"metadata": {"name": "main", "namespace": SPACE}, "spec": spec})
 
-    def runs(self, release: str, image: str) -> None:
+    def runs(self, release: str, image: str, network: str = NETWORK) -> None:
         """A node of the namespace runs the release, by its record."""
         self.put(kinds.JIL_NODE, {"metadata": {"name": "n1", "namespace": SPACE}, "spec": {}})
-        spec = {"owner": {"namespace": SPACE, "name": "n1"}, "releases": [{"release": release, "images": {"a": image}}]}
+        releases = [{"release": release, "images": {"a": image}}]
+        spec = {"owner": {"namespace": SPACE, "name": "n1"}, "network": network, "releases": releases}
         self.put(kinds.JIL_NODE_RECORD, {"metadata": {"name": "n1", "namespace": "jil-system"}, "spec": spec})
 
     def image(self, name: str, *, release: str = "r1", good: bool = True) -> str:
