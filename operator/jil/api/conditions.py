@@ -153,6 +153,7 @@ class Reason(_Word):
     HEALTH_UNREADABLE = "HealthUnreadable", "The node's health endpoint could not be read: unknown, not down."
     MACHINE_LOST = "MachineLost", "The machine of a pod does not report: the pod may still run there, nothing is moved."
     FENCING_UNCONFIRMED = "FencingUnconfirmed", "A pod vanished unseen and may still be signing somewhere."
+    LOGIN_UNWRITTEN = "LoginUnwritten", "A pull login could not be read or written just now; it is tried again."
     LOGIN_KEY_UNREADABLE = "LoginKeyUnreadable", "The operator has no key that it could sign pull logins with."
     FORBIDDEN = "Forbidden", "The API server refused a request of the operator: its permissions are missing."
 

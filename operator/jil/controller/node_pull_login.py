@@ -18,7 +18,7 @@ from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
 from jil.cluster.client import Manifest
-from jil.cluster.errors import Forbidden, Invalid, NotOurs
+from jil.cluster.errors import Forbidden, Invalid, NotOurs, ServerUnavailable, TooManyRequests
 from jil.cluster.login_key import LoginKey, LoginKeyError
 from jil.cluster.pull_login import LoginOf, PullLogins
 from jil.controller.deps import Deps
@@ -30,6 +30,8 @@ from jil.plan.pull_login import LoginTerms, renewal
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS: Final = 30.0
+"""After a read or write that got no answer."""
 CHECK_SECONDS: Final = 300.0
 """Secrets are not watched: at most this long what somebody else did to one goes unseen, and a tenth of a login's life."""
 
@@ -69,8 +71,8 @@ class NodePullLogin:
             self._logins = PullLogins(deps.client, LoginKey(Path(settings.node_login_key)), terms)
 
     async def ensure(self, node: JILNode, raw: Manifest, record: JILNodeRecord) -> Finding:
-        """The login is there and young enough, or the finding says why not. Raises Conflict and what says that the API
-        server is away; every other trouble is a finding."""
+        """The login is there and young enough, or the finding says why not. Raises Conflict and NotLeader; every other
+        trouble is a finding, also an API server that does not answer about Secrets alone: nothing else depends on it."""
         if self._logins is None:
             return true(ConditionType.PULL_LOGIN_READY, Reason.DISABLED, "no registry for node logins is set")
         key = Key(kinds.JIL_NODE.kind, node.metadata.namespace, node.name)
@@ -122,6 +124,10 @@ class NodePullLogin:
                 " for the right to do so; if the Secret is immutable, delete it"
             )
             return _failed(Reason.FORBIDDEN, why), check
+        except (ServerUnavailable, TooManyRequests) as error:
+            # A webhook for Secrets that fails closed says this for ever, and says nothing about what else is to be done.
+            why = f"Secret {name} could not be read or written, it is tried again: {error}"
+            return _failed(Reason.LOGIN_UNWRITTEN, why), min(check, AGAIN_SECONDS)
         login = ensured.login
         if ensured.written:
             audit(

@@ -16,9 +16,9 @@ from jil.api import kinds, labels
 from jil.api.conditions import Finding, Reason
 from jil.api.node import JILNode
 from jil.api.record import JILNodeRecord
-from jil.cluster.errors import Conflict, Forbidden, Invalid
+from jil.cluster.errors import Conflict, Forbidden, Invalid, ServerUnavailable, TooManyRequests
 from jil.controller.deps import Deps
-from jil.controller.node_pull_login import NodePullLogin, nodes_by_login
+from jil.controller.node_pull_login import AGAIN_SECONDS, NodePullLogin, nodes_by_login
 from jil.engine.queue import Key
 from jil.engine.settings import Settings
 from jil.engine.store import Store
@@ -168,6 +168,28 @@ async def test_a_write_that_the_api_server_refuses_ends_no_reconcile(
     monkeypatch.setattr(rig.api, "create", refuse)
     finding = await _ensure(rig.make())
     assert (finding.status, finding.reason) == ("False", Reason.FORBIDDEN)
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable, TooManyRequests])
+async def test_i3_secrets_that_cannot_be_written_just_now_hold_nothing_else_up_and_are_tried_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: type[ServerUnavailable | TooManyRequests]
+) -> None:
+    """A webhook for Secrets that fails closed answers 500 for ever; permits and drains go on."""
+
+    async def refuse(*_: object) -> None:
+        raise error("POST", "/x", status=500, message="failed calling webhook")
+
+    logins = rig.make()
+    with monkeypatch.context() as away:
+        away.setattr(rig.api, "create", refuse)
+        finding = await _ensure(logins)
+        assert (finding.status, finding.reason) == ("False", Reason.LOGIN_UNWRITTEN)
+        assert "failed calling webhook" in finding.message
+        due = logins.due_in(KEY)
+        assert due is not None
+        assert due <= AGAIN_SECONDS
+    rig.clock.advance(AGAIN_SECONDS)
+    assert (await _ensure(logins)).status == "True"
 
 
 async def test_a_conflict_is_for_the_work_queue(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

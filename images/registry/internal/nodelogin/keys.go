@@ -2,6 +2,7 @@ package nodelogin
 
 import (
 	"crypto/ed25519"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,10 +34,30 @@ func parseIssuers(content []byte) (issuers, error) {
 			return nil, fmt.Errorf("key %d is no Ed25519 key", index)
 		case entry.KeyID == "":
 			return nil, fmt.Errorf("key %d has no kid", index)
+		case smallOrder(key):
+			return nil, fmt.Errorf("key %d is empty or of small order: anybody could sign for it", index)
 		case found[entry.KeyID] != nil:
 			return nil, fmt.Errorf("two keys have the kid %q", entry.KeyID)
 		}
 		found[entry.KeyID] = key
 	}
 	return found, nil
+}
+
+// smallOrders are the encodings of the points of order 1, 2, 4 and 8, without their sign bit; two of them in a second form
+// that is not canonical. go-jose takes a missing x for 32 zero bytes, which is one of them.
+var smallOrders = map[string]bool{
+	"0000000000000000000000000000000000000000000000000000000000000000": true,
+	"0100000000000000000000000000000000000000000000000000000000000000": true,
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05": true,
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a": true,
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": true,
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": true,
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": true,
+}
+
+func smallOrder(key ed25519.PublicKey) bool {
+	bare := append([]byte(nil), key...)
+	bare[len(bare)-1] &= 0x7f
+	return smallOrders[hex.EncodeToString(bare)]
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -430,6 +431,10 @@ func TestAConfigurationThatCannotWorkIsRefusedAtTheStart(t *testing.T) {
 	public := jose.JSONWebKey{Key: d.key.Public(), KeyID: keyID}
 	d.write(t, "twice.json", keySet(t, public, public))
 	d.write(t, "none.json", `{"keys": []}`)
+	d.write(t, "empty.json", `{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "", "kid": "k"}]}`)
+	// Order 8, with the sign bit set.
+	eighth, _ := hex.DecodeString("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85")
+	d.write(t, "small.json", keySet(t, jose.JSONWebKey{Key: ed25519.PublicKey(eighth), KeyID: "k"}))
 	d.write(t, "text.json", "-----BEGIN PRIVATE KEY-----")
 	d.write(t, "typo", "CH-ZUG\n")
 	in := func(name string) string { return filepath.Join(d.folder, name) }
@@ -445,6 +450,8 @@ func TestAConfigurationThatCannotWorkIsRefusedAtTheStart(t *testing.T) {
 		"an RSA key":       {object{"keys": in("rsa.json")}, "no Ed25519 key"},
 		"a key without id": {object{"keys": in("nameless.json")}, "no kid"},
 		"one id twice":     {object{"keys": in("twice.json")}, "two keys have the kid"},
+		"an empty key":     {object{"keys": in("empty.json")}, "of small order"},
+		"a small key":      {object{"keys": in("small.json")}, "of small order"},
 		"an empty set":     {object{"keys": in("none.json")}, "has no key"},
 		"no set":           {object{"keys": in("text.json")}, "not a JSON Web Key Set"},
 		"denied gone":      {object{"denied": in("gone")}, "no such file"},
