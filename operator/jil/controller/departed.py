@@ -25,13 +25,20 @@ class Departed:
     def __init__(self, deps: Deps, read: Callable[[Deps, JILNetwork], Awaitable[NetworkFacts]] = read_network) -> None:
         self._deps = deps
         self._read = read
+        self._looked: dict[str, float] = {}
 
     async def release(self, network: JILNetwork) -> float | None:
         """Seconds until it is to be looked again, None when no such grant is open. Raises the gate's errors."""
         declared = {member.address for member in member_facts(self._deps, network)}
         strangers = {e["address"] for e in open_entries(self._deps, network.name) if e.get("address")} - declared
         if not strangers:
+            self._looked.pop(network.name, None)
             return None
+        now = self._deps.clock.monotonic()
+        waited = now - self._looked.get(network.name, now - LOOK_SECONDS)
+        if waited < LOOK_SECONDS:
+            return LOOK_SECONDS - waited  # every change of a record comes by here, and the chain is asked by many reads
+        self._looked[network.name] = now
         facts = await self._read(self._deps, network)
         now_ms = int(self._deps.clock.now().timestamp() * 1000)
         left = {address for address in strangers if has_left(address, facts, now_ms=now_ms)}

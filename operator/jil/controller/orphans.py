@@ -108,6 +108,8 @@ class Orphans:
         record = await self._deps.records.read(record.spec.node_id) if record else None
         if record is None or not _made_by(record, namespace, name, children):
             return
+        if record.spec.cluster_uid != self._deps.cluster_uid:
+            return  # restored from another cluster, where its validator may be running (I1): a JILNode has to say so
         record, hold = await self._permit(PermitFor(namespace, name), record)
         if hold is not None:
             note = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jil.api.release import ReleaseSpec
 from jil.api.trust import Track
@@ -30,6 +30,8 @@ from jil.trust.votes import (
 )
 
 _MESSAGE_MAX = 960
+_INCOMPLETE = timedelta(minutes=10)
+"""How long a verdict holds that was made without an attachment which the registry lists and does not have."""
 __all__ = ["allows", "decide", "decide_release", "policy_hash", "policy_of", "refused", "refused_by_name"]
 
 
@@ -59,7 +61,12 @@ def decide(
     except Fault as fault:
         return refused(image, fault, track=track, release=release)
     try:
-        return _verified(image, rule, found, platforms, release, now)
+        verdict = _verified(image, rule, found, platforms, release, now)
+        if evidence.missing and rule.approvals:
+            # What is not there may be a signature of an approver, who then would be none: look again soon.
+            soon = now + _INCOMPLETE
+            return replace(verdict, valid_until=min(verdict.valid_until or soon, soon))
+        return verdict
     except Fault as fault:
         # Too little counts: one signature more might be what is not there.
         return replace(refused(image, fault, track=track, release=release), in_doubt=_in_doubt(image, evidence, fault))

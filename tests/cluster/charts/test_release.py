@@ -185,7 +185,8 @@ def test_everything_can_be_removed_for_good_in_the_documented_order(cluster: Con
     eventually(lambda: not {name for name in names(cluster, POLICIES) if name.startswith("jil-")}, "the guards to go")
     for name in jil_crds(cluster):
         eventually(lambda name=name: _deleted(cluster, f"{CRDS}/{name}"), f"{name} to be let go")  # type: ignore[misc]
-    eventually(lambda: not jil_crds(cluster), "the CRDs to be gone")
+    # The API server's own finalizer looks every 5 s whether the objects of a kind are gone, for up to a minute at a time.
+    eventually(lambda: not jil_crds(cluster), "the CRDs to be gone", 130)
     admin.delete(f"/api/v1/namespaces/{SYSTEM}")
     eventually(lambda: not admin.exists(f"/api/v1/namespaces/{SYSTEM}"), "the system namespace to be gone")
 

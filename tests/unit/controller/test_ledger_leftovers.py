@@ -138,6 +138,24 @@ async def test_i2_the_grant_of_a_validator_that_left_is_released_by_the_chains_o
     assert (ledger.open, ledger.closed[-1].outcome) == ((), Outcome.RETURNED)
 
 
+async def test_the_chain_is_asked_once_a_minute_however_often_the_network_is_looked_at(rig: Rig) -> None:
+    await rig.taken_down(0)
+    asked = 0
+
+    async def read(deps: Deps, network: JILNetwork) -> NetworkFacts:
+        nonlocal asked
+        asked += 1
+        return replace(without(rig, 0), readings=rig.bed.facts().readings)
+
+    looks = Departed(rig.deps, read)
+    for _ in range(3):
+        assert await looks.release(rig.network()) == LOOK_SECONDS
+    assert asked == 1
+    rig.bed.clock.advance(LOOK_SECONDS)
+    await looks.release(rig.network())
+    assert asked == 2
+
+
 async def test_the_chain_is_not_asked_for_grants_of_members(rig: Rig) -> None:
     await rig.taken_down(1)
 

@@ -52,6 +52,7 @@ class _Rig:
             records=self,
             orphan_grace=GRACE,
             system_namespace="jil-system",
+            cluster_uid=BASES["JILNodeRecord"]["spec"]["clusterUID"],
             health=SimpleNamespace(forget=lambda node: None),
         )
         self.deps = cast(Deps, deps)
@@ -231,6 +232,20 @@ async def test_i1_a_record_that_another_jilnode_has_taken_over_lets_no_orphan_st
     rig.records.clear()
     await rig.orphans(KEY)
     assert rig.let_start == []
+
+
+async def test_i1_what_was_restored_from_another_cluster_is_not_let_start_without_its_jilnode() -> None:
+    """Children and records come before the JILNodes, and the validator may be running where the backup was made."""
+    rig = _Rig()
+    _validator(rig, "gone")
+    record = _record("CH-AAA-01", "gone")
+    rig.store.put(kinds.JIL_NODE_RECORD, record)
+    rig.records["CH-AAA-01"] = {**record, "spec": {**record["spec"], "clusterUID": "of-another-cluster"}}
+    await rig.orphans(KEY)
+    assert rig.let_start == []
+    rig.records["CH-AAA-01"] = record
+    await rig.orphans(KEY)
+    assert rig.let_start == ["CH-AAA-01"]
 
 
 async def test_i1_an_orphan_that_has_to_wait_says_why_where_it_is_read() -> None:

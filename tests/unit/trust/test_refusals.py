@@ -124,6 +124,15 @@ def test_what_is_not_there_spoils_nothing_and_leaves_a_refusal_in_doubt_when_too
         assert (told.reason, told.in_doubt) == (verdict.reason, "")
 
 
+def test_a_verdict_without_what_may_be_an_approvers_own_signature_is_a_short_one() -> None:
+    """Who signed cannot approve, and the registry may have lost just the signature that says so."""
+    whole, partly = GOOD.decide(), GOOD.reads(missing=("a blob",)).decide()
+    assert isinstance(whole, Verified)
+    assert isinstance(partly, Verified)
+    assert partly.valid_until == NOW + timedelta(minutes=10)
+    assert whole.valid_until is None or whole.valid_until > partly.valid_until
+
+
 def test_what_no_signature_could_mend_is_refused_whatever_is_not_there() -> None:
     for verdict in (
         GOOD.reads(missing=("a blob",)).but(repository="evil.example/jil/a").decide(),

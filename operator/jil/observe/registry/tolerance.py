@@ -1,7 +1,7 @@
 """Attachments that are broken or incomplete: left out, one by one, and remembered for the message of a refusal.
 
 Anybody who may push to a repository may attach anything, so a broken attachment says nothing about the image. Leaving one
-out can only take votes away.
+out takes a vote away, or gives one back: who signed cannot approve. So a verdict without what is missing is a short one.
 """
 
 from __future__ import annotations
