@@ -271,7 +271,7 @@ class NodeReconciler:
         verdict = _with(verdict, prepared.trust, prepared.login)
         await self._status.write(prepared.raw, record, verdict, ctx=ctx, goal=goal, workloads=workloads, denial=denial)
         settled = verdict.phase in ("Ready", "Stopped", "Maintenance") and denial is None and plan.act is None
-        if settled:
+        if settled and not self._acts.owes(subject, goal):
             return Result(requeue_after=RECHECK_SECONDS)
         return Result(requeue_after=0.2 if plan.act and denial is None else POLL_SECONDS)
 

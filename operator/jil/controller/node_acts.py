@@ -140,6 +140,13 @@ class NodeActs:
         )
 
     # -- giving back -------------------------------------------------------------------------------------------------
+    def owes(self, subject: ActSubject, goal: Goal) -> bool:
+        """Whether a grant of the node is to be given back as soon as its validator is seen to follow the chain.
+
+        Nothing tells of that but a later reading, so it must be looked for: others may be waiting for this grant.
+        """
+        return goal is not Goal.STOPPED and bool(self._gate.open(subject))
+
     async def settle(self, subject: ActSubject, goal: Goal) -> None:
         """Grants of a node that runs again, or that is no longer to be stopped or moved, are given back."""
         if goal is Goal.STOPPED or subject.network_name is None or not self._gate.open(subject):
