@@ -167,25 +167,21 @@ class Metrics:
 
     def show_trust(self, nodes: Callable[[], Mapping[str, int]]) -> None:
         """Read at every scrape how many JILNodes there are by the state of their condition ImageTrust."""
-
-        def read() -> Iterable[Metric]:
-            text = "JILNodes by how the release that they are to run stands with their network's policy."
-            family = GaugeMetricFamily("jil_nodes_by_image_trust", text, labels=["state"])
-            counts = nodes()
-            for state in TRUST_STATES:
-                family.add_metric([state], counts.get(state, 0))
-            return (family,)
-
-        self.registry.register(_Reader(read))
+        text = "JILNodes by how the release that they are to run stands with their network's policy."
+        self._by_state("jil_nodes_by_image_trust", text, TRUST_STATES, nodes)
 
     def show_pull_logins(self, nodes: Callable[[], Mapping[str, int]]) -> None:
         """Read at every scrape how many JILNodes have a login of their own at the registry, and how many lack it."""
+        text = "JILNodes by whether their own login at the registry is there and renewed."
+        self._by_state("jil_nodes_by_pull_login", text, LOGIN_STATES, nodes)
+
+    def _by_state(self, name: str, text: str, states: Iterable[str], nodes: Callable[[], Mapping[str, int]]) -> None:
+        """A gauge that has a line for every state, also for those in which there is nobody."""
 
         def read() -> Iterable[Metric]:
-            text = "JILNodes by whether their own login at the registry is there and renewed."
-            family = GaugeMetricFamily("jil_nodes_by_pull_login", text, labels=["state"])
+            family = GaugeMetricFamily(name, text, labels=["state"])
             counts = nodes()
-            for state in LOGIN_STATES:
+            for state in states:
                 family.add_metric([state], counts.get(state, 0))
             return (family,)
 
