@@ -1,12 +1,12 @@
-"""A client certificate with its key, given to OpenSSL without a file that another process could find by its name."""
+"""The client certificate of a kubeconfig: inside it, or in files that it names."""
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from jil.tls import load_client_certificate
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,7 @@ class ClientCertificate:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Files are read now. Raises OSError when one cannot be read, ssl.SSLError when the two are no pair."""
-        # Python hands OpenSSL certificates and keys by file name only, and chain and key may stand in one file.
-        content = _read(self.certificate).rstrip() + b"\n" + _read(self.key)
-        if hasattr(os, "memfd_create"):
-            # It has no name in any folder and ends with its descriptor, however this process ends.
-            descriptor = os.memfd_create("client-certificate")
-            try:
-                os.write(descriptor, content)
-                context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-            finally:
-                os.close(descriptor)
-            return
-        # Elsewhere than on Linux: a process that is killed right here leaves a file that only its user may read.
-        with tempfile.NamedTemporaryFile(prefix="jil-access-") as file:
-            file.write(content)
-            file.flush()
-            context.load_cert_chain(file.name)
+        load_client_certificate(context, _read(self.certificate), _read(self.key))
 
 
 def _read(part: bytes | Path) -> bytes:

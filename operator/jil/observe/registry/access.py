@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import ssl
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jil.observe.registry.reference import DOCKER_HUB, DOCKER_HUB_HOST
+from jil.tls import load_client_certificate
 
 _DOCKER_HUB_KEYS = ("index.docker.io", DOCKER_HUB_HOST, DOCKER_HUB)
 
@@ -145,22 +144,5 @@ class Access:
         if self.ca:
             context.load_verify_locations(cadata=self.ca)
         if with_certificate and self.certificate:
-            _load(context, self.certificate)
+            load_client_certificate(context, self.certificate.certificate, self.certificate.key)
         return context
-
-
-def _load(context: ssl.SSLContext, pair: ClientCertificate) -> None:
-    # OpenSSL's Python face takes client certificates only from files: one that no other process can open by name.
-    content = pair.certificate.rstrip() + b"\n" + pair.key
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("client-certificate")
-        try:
-            os.write(descriptor, content)
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        context.load_cert_chain(file.name)
