@@ -135,7 +135,8 @@ class Rig:
             body = yaml.safe_load(path.read_text())
             crd = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}"
             self.api.apply(crd, body)
-            until(lambda crd=crd: self._established(crd), "the CRDs", 60)  # type: ignore[misc]
+            plural = body["spec"]["names"]["plural"]
+            until(lambda crd=crd, plural=plural: self._served(crd, plural), "the CRDs", 60)  # type: ignore[misc]
         image = {"image": f"registry.example/jil/bench@{DIGEST}"}
         spec = {
             "version": "1.0.0",
@@ -272,9 +273,18 @@ class Rig:
             if error.code != 409:
                 raise
 
-    def _established(self, path: str) -> bool:
+    def _served(self, path: str, plural: str) -> bool:
+        """Established comes first: for a moment after it a list is answered with 404 or 429 (storage initializing)."""
         conditions = self.api.get(path).get("status", {}).get("conditions") or []
-        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+        if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            return False
+        try:
+            self.api.get(f"{JIL}/{plural}")
+        except ApiError as error:
+            if error.code in (404, 429):
+                return False
+            raise
+        return True
 
 
 def _labels(network: str) -> dict[str, str]:
