@@ -31,7 +31,11 @@ class Settings(BaseSettings):
         default="http://{address}:8081/v1/health",
         description="Health endpoint of a JILNode; {address} (of its health Service), {name} and {namespace} are filled in.",
     )
-    health_interval: float = Field(default=5.0, gt=0, description="Seconds between two readings of a node's health.")
+    health_interval: float = Field(
+        default=5.0,
+        gt=0,
+        description="Seconds between two readings of a node's health (one that is not well: 1, for two minutes).",
+    )
 
     image_mirror: str | None = Field(default=None, description="Host[:port][/path] that nodes' images are pulled from.")
     image_pull_secrets: tuple[str, ...] = Field(default=(), description="Pull secrets of nodes' pods, as a JSON list.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import aiohttp
 
 from jil.observe.evidence import parse_evidence
 from jil.observe.lines import Line, Lines, NodeKey
+from jil.observe.turns import Turns
 from jil.plan.health import ChainHealth, ComponentHealth, HealthReading
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,10 @@ class _Essence:
     voting_power: int
     error: bool
 
+    @property
+    def well(self) -> bool:
+        return not self.error and self.chain_ok is not False and not self.catching_up and all(ok for _, ok in self.ok)
+
     @classmethod
     def of(cls, reading: HealthReading) -> _Essence:
         chain = reading.chain
@@ -132,8 +138,8 @@ class _Essence:
 class HealthPoller:
     """Keeps the last reading of every node it was told of and reports changes.
 
-    One slow node delays nobody: nodes are read side by side with a bound, each with its own deadline. Polls take the
-    connection of the node's line, if it has one; ``refresh`` never does.
+    One slow node delays nobody: nodes are read side by side with a bound, each with its own deadline and its own turns.
+    Polls take the connection of the node's line, if it has one; ``refresh`` never does.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class HealthPoller:
         lines: tuple[Lines, aiohttp.ClientSession] | None = None,
         interval: float = 5.0,
         concurrency: int = 32,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
@@ -155,7 +162,7 @@ class HealthPoller:
         self._url = url
         self._expects = expects
         self._lines = lines
-        self._interval = interval
+        self._turns = Turns(interval, clock)
         self._gate = asyncio.Semaphore(concurrency)
         self._sleep = sleep
         self._wanted: set[NodeKey] = set()
@@ -167,6 +174,7 @@ class HealthPoller:
     def forget(self, key: NodeKey) -> None:
         self._wanted.discard(key)
         self._readings.pop(key, None)
+        self._turns.forget(key)
         if self._lines is not None:
             self._lines[0].forget(key)
 
@@ -193,14 +201,19 @@ class HealthPoller:
 
     async def run(self) -> None:
         """Polls until it is cancelled."""
-        while True:
-            polls = (self._poll(key) for key in tuple(self._wanted))
-            for outcome in await asyncio.gather(*polls, return_exceptions=True):
-                if isinstance(outcome, Exception):
-                    log.error("a reading of a health endpoint failed: %r", outcome)
-                elif isinstance(outcome, BaseException):
-                    raise outcome
-            await self._sleep(self._interval)
+        async with asyncio.TaskGroup() as readings:
+            while True:
+                for key in self._turns.due(tuple(self._wanted)):
+                    readings.create_task(self._turn(key))
+                await self._sleep(self._turns.pause)
+
+    async def _turn(self, key: NodeKey) -> None:
+        try:
+            await self._poll(key)
+        except Exception as error:
+            log.error("a reading of a health endpoint failed: %r", error)
+        reading = self._readings.get(key)
+        self._turns.done(key, well=reading is not None and _Essence.of(reading).well)
 
     async def _poll(self, key: NodeKey, *, fresh: bool = False) -> None:
         url = self._url(*key)

@@ -184,3 +184,43 @@ async def test_i2_the_answer_of_another_node_is_none(endpoint: Endpoint) -> None
     assert strange.components == {}
     assert "answered for node 'CH-ZUG-01', not for CH-ZUG-02" in (strange.error or "")
     assert poller.highest({("ns", "b")}) is None
+
+
+async def test_a_node_that_does_not_answer_delays_no_other_ones_turn(endpoint: Endpoint) -> None:
+    now = 0.0
+
+    async def tick(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0.01)
+
+    release, asked = asyncio.Event(), 0
+
+    async def never(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        await release.wait()
+        return web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_get("/", never)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        urls = {"a": endpoint.url, "stuck": str(server.make_url("/"))}
+        poller = HealthPoller(
+            session=session,
+            now=lambda: NOW,
+            on_change=lambda key: None,
+            url=lambda namespace, name: urls[name],
+            clock=lambda: now,
+            sleep=tick,
+        )
+        for name in urls:
+            poller.watch(("ns", name))
+        polling = asyncio.create_task(poller.run())
+        async with asyncio.timeout(2.5):  # less than the deadline of a reading
+            while endpoint.calls < 4:
+                await asyncio.sleep(0.01)
+        assert asked == 1, "it is not asked twice at a time"
+        release.set()
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
