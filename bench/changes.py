@@ -1,8 +1,8 @@
 """A stream of changes to JILNodes, and how long each takes until it has reached the object that it is about.
 
-The stream waits for nobody: a node is changed again whether or not its last change has arrived. Replicas go 1, 2, 3, 4 and
-back to 1 (a step down needs a grant, as any would), so up to four changes of a node are told apart; a change that a newer
-one overtook has arrived with it.
+The stream waits for nobody: a node is changed again whether or not its last change has arrived; a change that a newer one
+overtook has arrived with it. Replicas of a service go up by one each time, from 1 to 10: a step down waits for a grant of the
+gate, which is its purpose and no latency. Beyond 10 (more than nine changes of a node in all) it begins at 1 again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jil.cluster.access import Credentials, from_kubeconfig
 
 #: The service of the benchmark's release whose replicas are changed.
 SERVICE = "transfers"
-MOST_REPLICAS = 4
+MOST_REPLICAS = 10
 _GRACE_SECONDS = 120.0
 _TRIES = 20
 
@@ -48,11 +48,11 @@ class Result:
 
 
 class _Changes:
-    def __init__(self, bench: Rig, places: list[Place]) -> None:
+    def __init__(self, bench: Rig, places: list[Place], replicas: dict[tuple[str, str], int]) -> None:
         self._credentials = Credentials(from_kubeconfig(bench.plane.kubeconfig))
         self._places = places
         self._pending: defaultdict[tuple[str, str], deque[tuple[int, float]]] = defaultdict(deque)
-        self._replicas: dict[tuple[str, str], int] = {}
+        self._replicas = replicas
         self._watching = asyncio.Event()
         self._news = asyncio.Event()
         self.result = Result()
@@ -127,11 +127,11 @@ class _Changes:
         self._news.set()
 
 
-def drive(bench: Rig, places: list[Place], load: Load) -> Result:
-    """Send the changes and wait for them."""
+def drive(bench: Rig, places: list[Place], load: Load, replicas: dict[tuple[str, str], int]) -> Result:
+    """Send the changes and wait for them. ``replicas``: what was asked for last, by Deployment; changed here."""
 
     async def all_of_it() -> Result:
-        changes = _Changes(bench, places)
+        changes = _Changes(bench, places, replicas)
         await changes.run(load)
         return changes.result
 

@@ -15,7 +15,7 @@ from bench.report import Reporter
 
 #: Long enough for one sweep (300 s) and five looks at every node.
 REST_SECONDS = 300.0
-CHANGES_PER_SECOND = 100
+CHANGES_PER_SECOND = (20, 100)
 CHANGE_SECONDS = 10
 FAILOVERS = 3
 #: Nodes that are made at a time when time is short.
@@ -109,18 +109,24 @@ def _reconciles(operator: Operator) -> float:
 
 
 def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Place]) -> None:
-    cpu, looks, began = operator.cpu(), _reconciles(operator), time.monotonic()
-    result = drive(bench, places, Load(CHANGES_PER_SECOND, CHANGE_SECONDS))
-    busy, looked = (operator.cpu() - cpu) / (time.monotonic() - began), _reconciles(operator) - looks
-    note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
-    note += f"; the API server was too busy for {result.refused}" if result.refused else ""
-    report.tell("changes sent per second", result.sent / result.sending, "1/s", note)
-    report.tell("under changes: CPU of the operator", busy * 100, "%", f"of one processor, {looked:.0f} looks at nodes")
-    if result.latencies:
-        values = sorted(result.latencies)
-        report.tell("change to applied, median", statistics.median(values), "s")
-        report.tell("change to applied, p99", values[int(len(values) * 0.99) - 1], "s")
-        report.tell("changes applied per second", len(values) / result.whole, "1/s", "until the last one was")
+    replicas: dict[tuple[str, str], int] = {}
+    for rate in CHANGES_PER_SECOND:
+        cpu, looks, began = operator.cpu(), _reconciles(operator), time.monotonic()
+        result = drive(bench, places, Load(rate, CHANGE_SECONDS), replicas)
+        busy, looked = (operator.cpu() - cpu) / (time.monotonic() - began), _reconciles(operator) - looks
+        note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
+        note += f"; the API server was too busy for {result.refused}" if result.refused else ""
+        at = f"at {rate}/s"
+        report.tell(f"{at}: changes sent per second", result.sent / result.sending, "1/s", note)
+        report.tell(f"{at}: CPU of the operator", busy * 100, "%", f"of one processor, {looked:.0f} looks at nodes")
+        if result.latencies:
+            values = sorted(result.latencies)
+            report.tell(f"{at}: change to applied, median", statistics.median(values), "s")
+            report.tell(f"{at}: change to applied, p99", values[int(len(values) * 0.99) - 1], "s")
+            report.tell(
+                f"{at}: changes applied per second", len(values) / result.whole, "1/s", "until the last one was"
+            )
+        until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 300)
 
 
 def _failover(report: Reporter, bench: Rig, leader: Operator, places: list[Place]) -> Operator:

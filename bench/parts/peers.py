@@ -1,13 +1,14 @@
-"""Another operator on the same rig, with as many objects to make: what does each of them cost, and per object?
+"""Other operators on the same rig, with as many objects to make: what does each of them cost, and per object?
 
-dask-kubernetes is written in Python on Kopf, as this operator is. It runs with its defaults and the CRDs of its chart, from a
-virtual environment of its own; its resources ask for about as many objects in all as the nodes beside them. No pod runs for
-either. They run one after the other on one control plane, each alone.
+dask-kubernetes is written in Python on Kopf, as this operator is; Argo Rollouts in Go. Each runs with its own defaults, from
+the package index and from the Go module proxy; their resources ask for about as many objects in all as the nodes beside
+them. No pod runs for any of them. They run one after the other on one control plane, each alone.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -19,36 +20,56 @@ import yaml
 
 from bench.cluster import Operator, Rig, is_write, moment_of, rig, until
 from bench.report import Reporter
-from testbed import paths
+from testbed import binaries, paths, toolchain
 from testbed.locking import exclusive
+from testbed.ports import free_ports
 from testbed.processes import run as call
 from testbed.processes import spawn_bound
 
 NODES = 10
 DASK = "2026.3.0"
-#: Objects of one DaskCluster with one worker: worker group, Service, two Deployments.
+ROLLOUTS, ROLLOUTS_VERSION = "github.com/argoproj/argo-rollouts", "v1.9.1"
+#: Objects of one DaskCluster with one worker: worker group, Service, two Deployments. A Rollout makes one ReplicaSet.
 _EACH = 4
 _DASK_CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds/*.yaml"
 _GROUP = "/apis/kubernetes.dask.org/v1"
+_ARGO = "/apis/argoproj.io/v1alpha1"
 _LABEL = "dask.org/cluster-name"
 _SPACE = "peers"
 _IMAGE = "registry.example/peers/main@sha256:" + "ab" * 32
 
 
 def run(report: Reporter, nodes: int = NODES) -> None:
-    """``nodes`` JILNodes first, then as many DaskClusters as make the same number of objects."""
-    kopf = _dask_kubernetes()
+    """``nodes`` JILNodes first, then as many resources of each peer as make the same number of objects."""
+    kopf, rollouts = _dask_kubernetes(), _argo_rollouts()
     with rig() as bench:
         objects = _ours(report, bench, nodes)
         bench.api.create("/api/v1/namespaces", {"metadata": {"name": _SPACE}})
         for path in sorted((kopf.parents[1] / "lib").glob(f"python*/site-packages/{_DASK_CRDS}")):
             _serve(bench, yaml.safe_load(path.read_text()))
+        for path in sorted((rollouts.parent / "crds").glob("*-crd.yaml")):
+            _serve(bench, yaml.safe_load(path.read_text()))
         time.sleep(5)
         count = -(-objects // _EACH)
-        module = "dask_kubernetes.operator.controller"
-        dask: list[str | Path] = [kopf, "run", "-m", module, "--all-namespaces", "--standalone"]
+        dask: list[str | Path] = [
+            kopf,
+            "run",
+            "-m",
+            "dask_kubernetes.operator.controller",
+            "--all-namespaces",
+            "--standalone",
+        ]
         clusters = (f"{_GROUP}/namespaces/{_SPACE}/daskclusters", [_cluster(f"c{n:04d}") for n in range(count)])
         _peer(report, bench, "dask-kubernetes", dask, *clusters, lambda: _dask_objects(bench), count * _EACH)
+        metrics, healthz = free_ports(2)
+        argo: list[str | Path] = [
+            rollouts,
+            "--leader-elect=false",
+            f"--metricsPort={metrics}",
+            f"--healthzPort={healthz}",
+        ]
+        wanted = (f"{_ARGO}/namespaces/{_SPACE}/rollouts", [_rollout(f"r{n:04d}") for n in range(objects)])
+        _peer(report, bench, "argo-rollouts", argo, *wanted, lambda: _replica_sets(bench), objects)
 
 
 def _ours(report: Reporter, bench: Rig, nodes: int) -> int:
@@ -116,8 +137,27 @@ def _dask_objects(bench: Rig) -> int:
     )
 
 
+def _replica_sets(bench: Rig) -> int:
+    items = bench.api.get(f"/apis/apps/v1/namespaces/{_SPACE}/replicasets")["items"]
+    return sum("rollouts-pod-template-hash" in (item["metadata"].get("labels") or {}) for item in items)
+
+
 def _serve(bench: Rig, crd: dict[str, Any]) -> None:
     bench.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+
+
+def _rollout(name: str) -> dict[str, Any]:
+    """The smallest that the documentation shows; its pod is held back by a selector, as no other pod runs here."""
+    pod = {"containers": [{"name": "main", "image": _IMAGE}], "nodeSelector": {"bench": "nowhere"}}
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, "strategy": {"canary": {}}}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": name, "namespace": _SPACE},
+        "spec": spec,
+    }
 
 
 def _cluster(name: str) -> dict[str, Any]:
@@ -146,3 +186,22 @@ def _dask_kubernetes() -> Path:
             pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
             call([*pip, "install", f"dask-kubernetes=={DASK}"], timeout_s=900)
     return program
+
+
+def _argo_rollouts() -> Path:
+    """The controller, with its CRDs beside it in ``crds``. Built from a copy of the module: only as the main module has it
+    its own replace lines. Ten minutes on two cores the first time."""
+    folder = paths.built() / f"argo-rollouts-{ROLLOUTS_VERSION}"
+    with exclusive("argo-rollouts"):
+        if not folder.exists():
+            with paths.FreshFolder(folder) as made:
+                source = made / "source"
+                shutil.copytree(binaries.module_folder(ROLLOUTS, ROLLOUTS_VERSION), source)
+                call(["chmod", "-R", "u+w", source], timeout_s=60)
+                build: list[str | Path] = [toolchain.go(), "build", "-trimpath", "-ldflags", "-s -w"]
+                build += ["-o", made / "rollouts-controller", "./cmd/rollouts-controller"]
+                environment = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+                call(["nice", "-n", "10", *build], timeout_s=3600, env=environment, cwd=source)
+                shutil.copytree(source / "manifests" / "crds", made / "crds")
+                shutil.rmtree(source)
+    return folder / "rollouts-controller"
