@@ -111,9 +111,8 @@ class SimChain:
 
     def lie(self, address: str, lie: Lie | None) -> None:
         """From now on this node says something else than the truth; None: the truth again."""
-        self._lies.pop(address, None)
-        if lie is not None:
-            self._lies[address] = lie
+        # In one step: between two lies nobody may hear the truth.
+        self._lies[address] = lie or Lie()
 
     def set_power(self, address: str, power: int, now: float) -> None:
         """A validator update, in effect two blocks later, as CometBFT does it. Power 0 removes."""

@@ -57,6 +57,12 @@ def node_status(number: int, now: datetime) -> Object:
     }
 
 
+def reports(node: Object) -> bool:
+    """Whether the API server takes the machine for one that is well."""
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
 def lease(number: int, now: datetime) -> Object:
     """The heartbeat that the node lifecycle controller looks for."""
     name = machine_name(number)

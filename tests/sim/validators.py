@@ -81,11 +81,18 @@ class SimValidators:
         with self._lock:
             if meta["uid"] in self._running:
                 return
-            try:
-                chain, address = self._chain_of(pod), self._key_of(pod)
-            except (ApiError, StopIteration, KeyError):
-                return  # a Secret that is gone: a real kubelet could not mount it
-            node = (meta["namespace"], meta["labels"]["jil.io/node"])
+        # Not under the lock: an API server that does not answer would silence the health endpoints of all nodes.
+        try:
+            genesis, address = self._genesis_of(pod), self._key_of(pod)
+        except ApiError as error:
+            if error.code != 404:
+                raise ConnectionError(str(error)) from error  # as one that did not answer: it is tried again
+            return  # a Secret that is gone: a real kubelet could not mount it
+        except (StopIteration, KeyError):
+            return
+        node = (meta["namespace"], meta["labels"]["jil.io/node"])
+        with self._lock:
+            chain = self._chain_of(genesis)
             self._running[meta["uid"]] = _Running(chain, address, machine, volumes[0], node)
             chain.start(address, meta["uid"], self._clock(), state_height=self.sign_states.get(volumes[0], 0))
 
@@ -142,17 +149,21 @@ class SimValidators:
         with self._lock:
             return [v for chain in self.chains.values() for v in chain.violations]
 
-    def _chain_of(self, pod: Object) -> SimChain:
+    def _chain_of(self, genesis: Object) -> SimChain:
+        if genesis["chain_id"] not in self.chains:
+            powers = {v["address"]: int(v["power"]) for v in genesis["validators"]}
+            self.chains[genesis["chain_id"]] = SimChain(genesis["chain_id"], powers, self._clock())
+        return self.chains[genesis["chain_id"]]
+
+    def _genesis_of(self, pod: Object) -> Object:
         assert self._api is not None
         namespace = pod["metadata"]["namespace"]
         name = next(
             v["configMap"]["name"] for v in pod["spec"]["volumes"] if v["name"] == "genesis" and "configMap" in v
         )
-        genesis = json.loads(self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")["data"]["genesis.json"])
-        if genesis["chain_id"] not in self.chains:
-            powers = {v["address"]: int(v["power"]) for v in genesis["validators"]}
-            self.chains[genesis["chain_id"]] = SimChain(genesis["chain_id"], powers, self._clock())
-        return self.chains[genesis["chain_id"]]
+        text = self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")["data"]["genesis.json"]
+        genesis: Object = json.loads(text)
+        return genesis
 
     def _key_of(self, pod: Object) -> str:
         assert self._api is not None
