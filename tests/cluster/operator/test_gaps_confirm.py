@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,8 @@ def _rebind(world: World, namespace: str, claim: str, volume: str) -> str:
     old = world.api.get(f"{path}/{claim}")
     world.api.delete(f"{path}/{claim}")
     # Only now: before the deletion the protection of a claim in use would be put back at once.
-    world.api.request("PATCH", f"{path}/{claim}", {"metadata": {"finalizers": None}}, content_type=MERGE)
+    with contextlib.suppress(ApiError):  # it has gone already: its pod was not running at that moment
+        world.api.request("PATCH", f"{path}/{claim}", {"metadata": {"finalizers": None}}, content_type=MERGE)
     world.until(lambda: _gone(world, f"{path}/{claim}"), "the claim to go")
     world.api.request("PATCH", f"/api/v1/persistentvolumes/{volume}", {"spec": {"claimRef": None}}, content_type=MERGE)
     spec = {key: old["spec"][key] for key in ("accessModes", "resources", "storageClassName") if key in old["spec"]}

@@ -15,7 +15,7 @@ def _reason(world: World, namespace: str, name: str) -> tuple[str, str]:
 
 
 def _expect(world: World, namespace: str, name: str, reason: str, remedy: str) -> None:
-    world.until(lambda: _reason(world, namespace, name)[0] == reason, f"{namespace}/{name} to say {reason}", 20)
+    world.until(lambda: _reason(world, namespace, name)[0] == reason, f"{namespace}/{name} to say {reason}")
     assert remedy in _reason(world, namespace, name)[1]
     assert world.phase(namespace, name) == "Invalid"
     assert world.api.get(f"{CORE}/{namespace}/pods")["items"] == []
@@ -72,7 +72,6 @@ def test_a_second_jurisdiction_in_one_namespace_stops_nothing_that_runs(world: W
     world.until(
         lambda: _reason(world, running.namespace, running.name)[0] == "SecondJurisdiction",
         "the second one to be told",
-        20,
     )
     assert {p["metadata"]["uid"] for p in world.api.get(f"{CORE}/{running.namespace}/pods")["items"]} == pods
     world.api.delete(f"{path}/second")
@@ -86,7 +85,7 @@ def test_a_node_id_that_is_no_member_is_told(world: World, home: Home) -> None:
 
 def test_a_node_id_that_is_claimed_is_refused_and_its_owner_unharmed(world: World, running: Home) -> None:
     world.node(running.namespace, "copycat", running.node_id)
-    world.until(lambda: _reason(world, running.namespace, "copycat")[0] == "NodeIdClaimed", "the claim to be told", 20)
+    world.until(lambda: _reason(world, running.namespace, "copycat")[0] == "NodeIdClaimed", "the claim to be told")
     assert world.phase(running.namespace, running.name) == "Ready"
     assert world.record(running.node_id)["spec"]["owner"]["name"] == running.name
     path = f"{JIL}/namespaces/{running.namespace}/jilnodes/copycat"
@@ -94,7 +93,6 @@ def test_a_node_id_that_is_claimed_is_refused_and_its_owner_unharmed(world: Worl
     world.until(
         lambda: [n["metadata"]["name"] for n in world.api.get(path.rsplit("/", 1)[0])["items"]] == [running.name],
         "the copycat to be deleted without touching the node",
-        20,
     )
     world.until_ready(running.namespace, running.name)
 
@@ -114,7 +112,7 @@ def test_an_object_of_somebody_else_with_a_childs_name_is_left_alone_and_told(wo
     }
     made = world.api.create(path, theirs)
     world.node(home.namespace, home.name, home.node_id)
-    world.until(lambda: _reason(world, home.namespace, home.name)[0] == "NameTaken", "the clash to be told", 30)
+    world.until(lambda: _reason(world, home.namespace, home.name)[0] == "NameTaken", "the clash to be told")
     assert f"{home.name}-cache" in _reason(world, home.namespace, home.name)[1]
     assert world.api.get(f"{path}/{home.name}-cache")["spec"] == made["spec"]
     world.api.delete(f"{path}/{home.name}-cache")
