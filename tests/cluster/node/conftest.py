@@ -73,6 +73,6 @@ def cache(redis_server: Server) -> CacheSettings:
         env=os.environ | {"REDISCLI_AUTH": CACHE_PASSWORD},
         check=True,
         capture_output=True,
-        timeout=20,
+        timeout=60,
     )
     return settings

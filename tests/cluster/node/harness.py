@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +67,49 @@ async def transfer_service(
             follower.cancel()
 
 
+Answer = tuple[int, dict[str, Any]]
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]], *, seconds: float = 60) -> Answer:
+    """As a client of the service does it: what a busy database turned away, unchanged, is sent again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status, body = await ask()
+        busy = status == 503 and "nothing was changed" in body.get("detail", "")
+        if not busy or time.monotonic() > deadline:
+            return status, body
+        await asyncio.sleep(0.5)
+
+
 async def open_account(client: Client, account: str, balance: int = 0, currency: str = "CHF") -> None:
     body = {"id": account, "currency": currency, "openingBalance": balance}
-    async with client.post("/accounts", json=body) as response:
-        assert response.status in (200, 201), await response.text()
+
+    async def ask() -> Answer:
+        async with client.post("/accounts", json=body) as response:
+            return response.status, await response.json(content_type=None)
+
+    status, answer = await patiently(ask)
+    assert status in (200, 201), answer
 
 
-async def transfer(
-    client: Client, debit: str, credit: str, amount: int, key: str, **more: Any
-) -> tuple[int, dict[str, Any]]:
+async def transfer_once(client: Client, debit: str, credit: str, amount: int, key: str, **more: Any) -> Answer:
     body = {"from": debit, "to": credit, "amount": amount, "idempotencyKey": key, **more}
     async with client.post("/transfers", json=body) as response:
         return response.status, await response.json(content_type=None)
 
 
+async def transfer(client: Client, debit: str, credit: str, amount: int, key: str, **more: Any) -> Answer:
+    return await patiently(lambda: transfer_once(client, debit, credit, amount, key, **more))
+
+
 async def balance(client: Client, account: str) -> int:
-    async with client.get(f"/accounts/{account}") as response:
-        assert response.status == 200, await response.text()
-        return int((await response.json())["balance"])
+    async def ask() -> Answer:
+        async with client.get(f"/accounts/{account}") as response:
+            return response.status, await response.json(content_type=None)
+
+    status, answer = await patiently(ask)
+    assert status == 200, answer
+    return int(answer["balance"])
 
 
 class Program:
@@ -126,7 +151,9 @@ class Program:
         deadline = time.monotonic() + seconds
         seen: object = None
         async with aiohttp.ClientSession() as session:
-            while time.monotonic() < deadline:
+            over = False
+            while not over:
+                over = time.monotonic() >= deadline
                 if self.process.poll() is not None:
                     raise AssertionError(f"the program has ended: {self.end()[2][-3000:]}")
                 try:

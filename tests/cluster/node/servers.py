@@ -150,7 +150,7 @@ class Server:
         self.signal(signal.SIGCONT)
         self._process.send_signal(self._stop_signal)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGKILL)
             self._process.wait(timeout=10)

@@ -21,10 +21,10 @@ class MockBroker:
         self._owner: Producer | None = Producer(
             {"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0}
         )
-        (broker,) = self._owner.list_topics(timeout=10).brokers.values()
+        (broker,) = self._owner.list_topics(timeout=60).brokers.values()
         self.settings = BrokerSettings(seeds=f"{broker.host}:{broker.port}")
         for topic in topics:
-            self._owner.list_topics(topic, timeout=10)
+            self._owner.list_topics(topic, timeout=60)
 
     def stop(self) -> None:
         self._owner = None

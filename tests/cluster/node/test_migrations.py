@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -90,10 +89,9 @@ def test_a_migration_does_not_queue_behind_a_long_transaction(
     upgrade(databases.app)
     with databases.superuser() as holder, holder.transaction():
         holder.execute("LOCK TABLE events.alembic_version IN ACCESS EXCLUSIVE MODE")
-        started = time.monotonic()
+        # That it gives up is seen here: the lock is held until it has.
         with pytest.raises(sqlalchemy.exc.OperationalError, match="lock timeout"):
             upgrade(databases.app)
-        assert time.monotonic() - started < 10
 
 
 async def test_the_program_waits_for_a_database_that_is_not_there_yet(databases: Databases) -> None:
@@ -122,8 +120,9 @@ async def test_a_wrong_password_is_reported_without_the_password(databases: Data
 
     target = schema.Schema(lambda: upgrade(wrong), sleep=pause)
     task = asyncio.create_task(target.prepare())
-    while not tried.is_set():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(90):
+        while not tried.is_set():
+            await asyncio.sleep(0.01)
     task.cancel()
     assert target.error is not None
     assert "password authentication failed" in target.error

@@ -110,7 +110,7 @@ async def test_passwords_can_come_from_the_mounted_secret(node: Node, tmp_path: 
 
 async def test_a_chain_that_stands_still_fails_the_proof_and_only_its_own_line(node: Node) -> None:
     node.rpc.step = 0
-    with program("jil.node.probe", node.environment, arguments=(*CALL, "--deadline", "4")) as probe:
+    with program("jil.node.probe", node.environment, arguments=(*CALL, "--deadline", "10")) as probe:
         code, out, _ = await ended(probe)
     assert code == 1
     failed = [line for line in out.splitlines() if line.startswith("FAIL")]
@@ -136,4 +136,4 @@ async def test_everything_that_is_away_is_named_with_its_address(node: Node) -> 
     assert [check["ok"] for check in checks] == [False] * 6
     for check in checks:
         assert "127.0.0.1" in check["detail"], check
-        assert check["seconds"] < 5
+        assert check["seconds"] < 30, "each check has its deadline"

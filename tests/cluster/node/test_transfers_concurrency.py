@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jil.node.events.envelope import Envelope
-from tests.cluster.node.harness import Client, balance, open_account, transfer, transfer_service
+from tests.cluster.node.harness import Client, balance, open_account, transfer, transfer_once, transfer_service
 from tests.cluster.node.servers import Databases
 
 ACCOUNTS = ("a", "b", "c", "d", "e")
@@ -105,8 +105,7 @@ async def test_a_transaction_that_is_killed_leaves_no_gap_in_the_sequence(databa
             # Holds the last statement of a transfer back, which has its number by then.
             with holder.transaction():
                 holder.execute("LOCK TABLE events.outbox IN ACCESS EXCLUSIVE MODE")
-                pending = asyncio.create_task(transfer(client, "a", "b", 1, "k1"))
-                await _until_somebody_waits_for_the_outbox(databases)
+                pending = await _waits_for_the_outbox(client, databases)
                 holder.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND application_name = 'jil-transfers'"
@@ -118,13 +117,18 @@ async def test_a_transaction_that_is_killed_leaves_no_gap_in_the_sequence(databa
     assert sequences(databases) == [1, 2, 3]
 
 
-async def _until_somebody_waits_for_the_outbox(databases: Databases) -> None:
+async def _waits_for_the_outbox(client: Client, databases: Databases) -> asyncio.Task[tuple[int, dict[str, Any]]]:
+    """A transfer that is held back there; one that the service gave up before anybody looked is sent again."""
+    pending = asyncio.create_task(transfer_once(client, "a", "b", 1, "k1"))
     with databases.superuser() as connection:
-        for _ in range(1000):
+        for _ in range(2000):
             row = connection.execute(
                 "SELECT count(*) FROM pg_locks WHERE relation = 'events.outbox'::regclass AND NOT granted"
             ).fetchone()
             if row and row[0]:
-                return
+                return pending
+            if pending.done():
+                assert pending.result()[0] == 503, "the outbox is locked"
+                pending = asyncio.create_task(transfer_once(client, "a", "b", 1, "k1"))
             await asyncio.sleep(0.02)
     raise AssertionError("no transfer has reached the outbox")

@@ -16,6 +16,7 @@ from tests.cluster.node.harness import (
     open_account,
     program,
     transfer,
+    transfer_once,
     transfer_service,
 )
 from tests.cluster.node.servers import (
@@ -61,7 +62,8 @@ async def test_a_lock_that_is_not_to_be_had_ends_in_503_and_changes_nothing(
         ) as response:
             problem = await response.json(content_type="application/problem+json")
             assert (response.status, response.headers["Retry-After"]) == (503, "1")
-        assert ledger.LOCK_SECONDS <= time.monotonic() - started < ledger.LOCK_SECONDS + ledger.CONNECTION_SECONDS + 5
+        # That it ends at all is seen here: the lock is held until it has.
+        assert time.monotonic() - started >= ledger.LOCK_SECONDS
         assert "nothing was changed" in problem["detail"]
     assert (await transfer(client, "a", "b", 1, "k1"))[0] == 201
 
@@ -76,19 +78,15 @@ async def test_a_frozen_database_ends_in_503_and_the_repeated_request_takes_effe
         await open_account(client, "b")
         with own_postgresql_server.frozen(), monkeypatch.context() as patched:
             patched.setattr(ledger, "TRANSACTION_SECONDS", 0.5)
-            started = time.monotonic()
-            status, problem = await transfer(client, "a", "b", 1, "k1")
-            assert status == 503
+            status, problem = await asyncio.wait_for(transfer_once(client, "a", "b", 1, "k1"), 60)
+            assert status == 503, "while it is frozen: nobody waits until it thaws"
             assert problem["remedy"]
-            assert time.monotonic() - started < 0.5 + ledger.CONNECTION_SECONDS + 5
             async with client.get("/livez") as response:
                 assert response.status == 200
-        for _ in range(200):
-            status, _ = await transfer(client, "a", "b", 1, "k1")
-            if status == 201:
-                break
+        deadline = time.monotonic() + 90
+        while (status := (await transfer_once(client, "a", "b", 1, "k1"))[0]) != 201:
+            assert (status, time.monotonic() < deadline) == (503, True)
             await asyncio.sleep(0.1)
-        assert status == 201
         assert await balance(client, "a") == 999
 
 
@@ -123,7 +121,8 @@ async def test_the_program_starts_before_its_database_and_becomes_ready_when_it_
 
 
 async def test_a_request_under_way_at_sigterm_is_answered_and_new_ones_are_not_accepted(databases: Databases) -> None:
-    environment = identity_environment() | database_environment(databases.app)
+    # Long enough for one look at /readyz while it drains, on a machine that is slow.
+    environment = identity_environment() | database_environment(databases.app) | {"JIL_DRAIN_SECONDS": "2.5"}
     with program("jil.node.transfers", environment) as service:
         await service.until("/readyz")
         async with aiohttp.ClientSession(service.url) as session:

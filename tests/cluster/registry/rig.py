@@ -163,7 +163,7 @@ def _wait(url: str, child: subprocess.Popen[bytes], ca: Path | None, client: Key
         except httpx2.TransportError:
             return False
 
-    wait_until(answers, f"the registry at {url}", 30, 0.05)
+    wait_until(answers, f"the registry at {url}", 90, 0.05)
 
 
 def image_manifest(config: bytes, config_digest: str, **more: object) -> bytes:

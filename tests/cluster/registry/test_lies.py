@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import pytest
 from aiohttp import web
@@ -293,13 +292,12 @@ async def test_a_next_page_of_another_repository_is_a_lie(liar: Liar) -> None:
 
 async def test_a_registry_that_hangs_is_unknown_within_the_time_limit(liar: Liar) -> None:
     async def hang(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await asyncio.sleep(3600)
         raise AssertionError("nobody waits that long")
 
     liar.at(f"manifests/sha256:{HEX}", hang)
-    began = time.monotonic()
-    assert "time-out" in str(await unknown(liar, f"{liar.repository}@sha256:{HEX}", SILENCE))
-    assert time.monotonic() - began < 20
+    async with asyncio.timeout(90):
+        assert "time-out" in str(await unknown(liar, f"{liar.repository}@sha256:{HEX}", SILENCE))
 
 
 async def test_a_registry_that_drips_is_unknown_although_it_is_never_silent(liar: Liar) -> None:
@@ -311,9 +309,9 @@ async def test_a_registry_that_drips_is_unknown_although_it_is_never_silent(liar
             await asyncio.sleep(0.05)
 
     liar.at(f"manifests/sha256:{HEX}", drip)
-    began = time.monotonic()
-    assert "did not finish its answer in 0.8 s" in str(await unknown(liar, f"{liar.repository}@sha256:{HEX}", SLOWNESS))
-    assert time.monotonic() - began < 20
+    async with asyncio.timeout(90):  # it drips for ever
+        error = await unknown(liar, f"{liar.repository}@sha256:{HEX}", SLOWNESS)
+    assert "did not finish its answer in 0.8 s" in str(error)
 
 
 async def test_all_requests_for_one_image_together_have_a_time_limit(liar: Liar) -> None:
