@@ -38,7 +38,7 @@ class Theirs:
     registry: str
 
     def kubectl(self, *arguments: str) -> str:
-        return run([binaries.program_for("kubectl"), "--kubeconfig", self.kubeconfig, *arguments], timeout_s=60)
+        return run([binaries.program_for("kubectl"), "--kubeconfig", self.kubeconfig, *arguments], timeout_s=180)
 
     def everything(self) -> set[str]:
         """Names of all objects that belong to no namespace, and of all pods, Secrets and the like in any."""
@@ -49,6 +49,17 @@ class Theirs:
         lines = self.kubectl("get", namespaced, "-A", "-o", _WITH_NAMESPACE).splitlines()
         return found | {line for line in lines if not line.startswith("kube-node-lease")}
 
+    def settle(self) -> None:
+        """Until a new cluster has all that it makes for itself: nothing has come or gone for five seconds."""
+        self.kubectl("wait", "deployments", "--all", "-A", "--for=condition=Available", "--timeout=170s")
+        found, since, deadline = self.everything(), time.monotonic(), time.monotonic() + 180
+        while time.monotonic() < since + 5:
+            assert time.monotonic() < deadline, "their cluster does not come to rest"
+            time.sleep(1)
+            now = self.everything()
+            if now != found:
+                found, since = now, time.monotonic()
+
     def make(self, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
         """`make …` as their owner would run it: in a terminal where an answer is ``typed``, else without one."""
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
@@ -56,14 +67,14 @@ class Theirs:
         if typed is None:
             return subprocess.run(
                 command, cwd=paths.CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=400, check=False,
+                timeout=700, check=False,
             )  # fmt: skip
         ours, terminal = pty.openpty()
         try:
             os.write(ours, f"{typed}\n".encode())
             return subprocess.run(
                 command, cwd=paths.CHECKOUT, env=environment, stdin=terminal, capture_output=True, text=True,
-                timeout=400, check=False,
+                timeout=700, check=False,
             )  # fmt: skip
         finally:
             os.close(ours)
@@ -102,14 +113,16 @@ def theirs(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) 
     remove()
     try:
         create = [*kind[:1], "create", "cluster", *kind[1:], "--image", image, "--config", configuration]
-        run([*create, "--wait", "120s"], timeout_s=200, env={"KIND_EXPERIMENTAL_PROVIDER": "docker"})
+        run([*create, "--wait", "240s"], timeout_s=400, env={"KIND_EXPERIMENTAL_PROVIDER": "docker"})
         port = _start_registry(host)
         address = f"127.0.0.1:{port}"
         hosts = f"/etc/containerd/certs.d/{address}"
         text = f'server = "http://{address}"\n[host."http://{_REGISTRY}:5000"]\n'
         script = f"mkdir -p {hosts} && printf '%s' '{text}' > {hosts}/hosts.toml"
         host.docker("exec", f"{_NAME}-control-plane", "sh", "-c", script)
-        yield Theirs(kubeconfig, f"kind-{_NAME}", f"{address}/theirs")
+        made = Theirs(kubeconfig, f"kind-{_NAME}", f"{address}/theirs")
+        made.settle()
+        yield made
     finally:
         remove()
 
@@ -118,7 +131,7 @@ def _start_registry(host: engine.Engine) -> str:
     options = ["--detach", "--name", _REGISTRY, "--network", NETWORK, "--publish", "127.0.0.1::5000"]
     host.docker("run", *options, "--tmpfs", "/var/lib/registry", registry.image(host))
     port = host.docker("port", _REGISTRY, "5000/tcp").split()[0].rpartition(":")[2]
-    wait_until(lambda: succeeds([binaries.program_for("crane"), "catalog", f"127.0.0.1:{port}"]), "their registry", 20)
+    wait_until(lambda: succeeds([binaries.program_for("crane"), "catalog", f"127.0.0.1:{port}"]), "their registry", 90)
     return port
 
 
@@ -157,7 +170,7 @@ def test_a_cluster_that_has_an_operator_already_is_left_alone(theirs: Theirs) ->
         theirs.kubectl("delete", "namespace", "jil-system")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_asked_and_confirmed_it_runs_there_and_down_takes_back_all_of_it_and_nothing_else(
     theirs: Theirs, images: dict[str, str], kind_cluster: KindCluster
 ) -> None:
@@ -180,6 +193,9 @@ def test_asked_and_confirmed_it_runs_there_and_down_takes_back_all_of_it_and_not
     done = theirs.make("down", f"CONTEXT={theirs.context}")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     print(f"down on a foreign cluster: {time.monotonic() - began:.0f} s\n{done.stderr}")
+    deadline = time.monotonic() + 120
+    while theirs.everything() != before and time.monotonic() < deadline:
+        time.sleep(1)
     assert theirs.everything() == before
     left = run(["docker", "exec", f"{_NAME}-control-plane", "ls", "/var/local-path-provisioner"])
     assert left.split() == [], "the volumes' data is gone too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from testbed import cluster, demo_refusal, paths, quickstart
+from testbed.errors import BedError
 from testbed.quickstart import SECOND, SYSTEM, keys_of
 from tests.e2e.demo import Demo
 
@@ -65,7 +67,7 @@ def wanted(demo: Demo) -> str:
 
 
 def test_i6_the_node_runs_by_signatures_and_every_pod_of_it_is_in_the_allow_list(demo: Demo) -> None:
-    demo.until(lambda: condition(demo).get("status") == "True", "the images to be verified", 30)
+    demo.until(lambda: condition(demo).get("status") == "True", "the images to be verified", 120)
     assert condition(demo)["reason"] == "Verified"
     rows = demo.get("jilrelease", wanted(demo))["status"]["images"]
     assert {row["verdict"] for row in rows} == {"Verified"}
@@ -99,7 +101,7 @@ def test_the_command_that_a_refusal_names_works_in_a_shell_with_make_env(demo: D
     name = demo.target.kubeconfig.stem if demo.target.kubeconfig else ""
     script = f'eval "$(python3 -m testbed env --cluster {name})" && jilctl image inspect {altered}'
     done = subprocess.run(
-        ["bash", "-c", script], cwd=paths.CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", script], cwd=paths.CHECKOUT, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Unsigned" in done.stdout
@@ -117,9 +119,9 @@ def test_ac_17_a_node_whose_release_names_it_is_refused_with_an_event_and_nothin
         images = {**demo.images, "cache": altered}
         manifests = demo_refusal.manifests(demo.target, images, ALTERED_RELEASE)
         demo.kubectl("apply", "-f", "-", stdin=manifests)
-        demo.until(lambda: condition(demo, SECOND).get("status") == "False", "the refusal", 60)
+        demo.until(lambda: condition(demo, SECOND).get("reason") == "ImageRefused", "the refusal", 120)
         said = condition(demo, SECOND)
-        assert said["reason"] == "ImageRefused"
+        assert said["status"] == "False"
         for text in (altered, "tracks[devnet].signatures", f"jilctl image inspect {altered}"):
             assert text in said["message"]
 
@@ -129,9 +131,14 @@ def test_ac_17_a_node_whose_release_names_it_is_refused_with_an_event_and_nothin
                 e["note"] for e in events if e["reason"] == "ImageRefused" and e["regarding"]["name"] == SECOND.name
             ]
 
-        demo.until(lambda: any(altered in note for note in told()), "an Event at the node", 30)
-        rows = demo.get("jilrelease", ALTERED_RELEASE)["status"]["images"]
-        assert {row["name"]: row["reason"] for row in rows if row["verdict"] == "Refused"} == {"cache": "Unsigned"}
+        demo.until(lambda: any(altered in note for note in told()), "an Event at the node", 120)
+
+        def refused() -> dict[str, str]:
+            rows = demo.get("jilrelease", ALTERED_RELEASE)["status"]["images"]
+            return {row["name"]: row["reason"] for row in rows if row["verdict"] == "Refused"}
+
+        # Each status is written apart.
+        demo.until(lambda: refused() == {"cache": "Unsigned"}, "the release to say the same", 120)
         made = demo.kubectl("get", "statefulsets,deployments,pods,pvc", "-n", SECOND.namespace, "-o", "name")
         assert made.split() == []
         assert demo.status()["phase"] == "Ready"
@@ -160,15 +167,15 @@ def test_a_break_glass_lets_an_image_in_for_a_time_and_its_end_takes_it_out_agai
     probe = by_hand(demo, altered)
     demo.kubectl("apply", "-f", "-", stdin=json.dumps(operation))
     phase = lambda: demo.get("jiloperation", name, *namespace)["status"]["phase"]  # noqa: E731
-    demo.until(lambda: phase() == "Active", "the operation to be in force", 60)
-    demo.until(lambda: demo.kubectl(*PROBE, stdin=probe), "the image to be let in", 20)
+    demo.until(lambda: phase() == "Active", "the operation to be in force", 120)
+    demo.until(lambda: demo.kubectl(*PROBE, stdin=probe), "the image to be let in", 90)
     demo.kubectl("delete", "jiloperation", name, *namespace)
-    demo.until(lambda: not allow_list(demo).get("breakGlass"), "the list to forget it", 30)
+    demo.until(lambda: not allow_list(demo).get("breakGlass"), "the list to forget it", 90)
 
     def out() -> bool:
         return "may not run in namespace" in demo.refused(*PROBE, stdin=probe)
 
-    demo.until(lambda: _holds(out), "the image to be refused again", 20)
+    demo.until(lambda: _holds(out), "the image to be refused again", 90)
 
 
 def _holds(check: Any) -> bool:
@@ -190,6 +197,7 @@ def silence(demo: Demo) -> Iterator[None]:
             host.docker("unpause", "jil-registry")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("silence")
 def test_i6_a_registry_that_is_silent_stops_nothing_and_a_restarted_operator_needs_none(demo: Demo) -> None:
     before, height, copy = pods(demo), demo.chain_height(), f"{quickstart.NETWORK}-copy"
@@ -200,12 +208,14 @@ def test_i6_a_registry_that_is_silent_stops_nothing_and_a_restarted_operator_nee
         return int(status["restartCount"]) if status["ready"] else -1
 
     # The container alone: another pod could come to a machine that would have to pull the image first.
+    demo.until(lambda: restarts() >= 0, "the operator to be ready")
     count = restarts()
-    demo.kubectl("exec", "-n", SYSTEM, pod, "--", "python", "-c", "import os; os.kill(1, 15)")
-    demo.until(lambda: restarts() > count, "the operator to be there again", 90)
+    with contextlib.suppress(BedError):  # the container may end before kubectl has heard of the end of the command
+        demo.kubectl("exec", "-n", SYSTEM, pod, "--", "python", "-c", "import os; os.kill(1, 15)")
+    demo.until(lambda: restarts() > count >= 0, "the operator to be there again", 180)
     service = demo.child("service", "cache")["metadata"]["uid"]
     demo.kubectl("delete", "service", f"{demo.node.name}-cache", "-n", demo.node.namespace)
-    demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work", 60)
+    demo.until(lambda: demo.child("service", "cache")["metadata"]["uid"] != service, "the operator to work", 120)
     assert condition(demo)["status"] == "True", "the verdicts stand in the allow-list: nobody was asked"
 
     # Another release with the same images: by that name nobody looked at them yet.
@@ -213,19 +223,19 @@ def test_i6_a_registry_that_is_silent_stops_nothing_and_a_restarted_operator_nee
     demo.kubectl("apply", "-f", "-", stdin=body)
     try:
         want(demo, copy)
-        demo.until(lambda: "cannot be checked" in condition(demo).get("message", ""), "the silence to be told", 90)
+        demo.until(lambda: "cannot be checked" in condition(demo).get("message", ""), "the silence to be told", 180)
         said = condition(demo)
         assert (said["status"], said["reason"]) == ("Unknown", "TrustUnknown")
         assert "What runs keeps running, nothing new starts" in said["message"]
         assert demo.status()["phase"] == "Ready"
         assert pods(demo) == before
-        demo.until(lambda: demo.chain_height() > height, "the chain to go on", 30)
+        demo.until(lambda: demo.chain_height() > height, "the chain to go on", 90)
         cluster.running_engine().docker("unpause", "jil-registry")
-        demo.until(lambda: condition(demo).get("status") == "True", "the registry to be asked again", 60)
+        demo.until(lambda: condition(demo).get("status") == "True", "the registry to be asked again", 200)
         assert pods(demo) == before, "the same images under another name: nothing is rolled"
     finally:
         want(demo, wanted(demo))
-        demo.until(lambda: demo.status().get("release") == wanted(demo), "the first release again", 60)
+        demo.until(lambda: demo.status().get("release") == wanted(demo), "the first release again", 120)
         demo.kubectl("delete", "jilrelease", copy)
     demo.until_phase("Ready")
 

@@ -19,7 +19,7 @@ from testbed import daemons, engine, nodeimage, paths
 from testbed.processes import run
 from testbed.provision import find
 
-_DEADLINE_S = 600
+_DEADLINE_S = 1500
 
 # What `up` says when it begins a stage, and how many seconds into the stage it is killed.
 _STAGES = (
@@ -58,7 +58,7 @@ class Trace:
     def call(self, *arguments: str) -> tuple[str, str]:
         """Run a command to its end; returns stdout and stderr."""
         with self.start(*arguments) as child:
-            out, err = child.communicate(timeout=280)
+            out, err = child.communicate(timeout=600)
         assert child.returncode == 0, f"{arguments}: {err[-3000:]}"
         return out, err
 
@@ -189,7 +189,7 @@ def test_up_killed_at_any_stage_is_repaired_and_down_leaves_the_machine_as_it_wa
 def _two_at_a_time(bed: Trace) -> None:
     """Both end well, and the cluster is not made twice."""
     both = [bed.start("up", "--config", str(bed.configuration)) for _ in range(2)]
-    said = [child.communicate(timeout=280)[1] for child in both]
+    said = [child.communicate(timeout=600)[1] for child in both]
     assert [child.returncode for child in both] == [0, 0], said
     assert sum("creating the kind cluster" in text for text in said) <= 1, said
     assert any("waiting for another run" in text for text in said), "they did not meet"
