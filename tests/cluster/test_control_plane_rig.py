@@ -19,6 +19,7 @@ from testbed.controlplane import APISERVER, ControlPlane, sweep
 from testbed.errors import BedError
 from testbed.paths import CHECKOUT
 from testbed.processes import run, wait_until
+from tests.cluster.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,17 @@ def own() -> Iterator[ControlPlane]:
         yield running
 
 
+def _state(pid: int) -> str:
+    """As ps shows it; of a process that does not exist "Z", as if it were just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
 def _alive(pid: int) -> bool:
     """Whether a process exists and is not just waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return _state(pid) != "Z"
 
 
 def test_starts_within_the_promised_time_beside_another_one(control_plane: ControlPlane) -> None:
@@ -43,8 +49,8 @@ def test_starts_within_the_promised_time_beside_another_one(control_plane: Contr
         assert second.url != control_plane.url
         assert set(second.pids()) == {"etcd", "kube-apiserver", "kube-controller-manager"}
         assert second.admin.get("/version")["gitVersion"] == "v1.36.3"
-    # 3-4 s on an idle machine; the builds of a cold CI run beside it are why this is not tighter.
-    assert took < 20
+    # 3-4 s on an idle machine. What runs beside it, and a machine that stands still for a while, are why this is no tighter.
+    assert took < 60
 
 
 def test_controllers_work_a_deployment_gets_its_pods(control_plane: ControlPlane, namespace: str) -> None:
@@ -60,7 +66,7 @@ def test_controllers_work_a_deployment_gets_its_pods(control_plane: ControlPlane
         },
     )
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    wait_until(lambda: len(control_plane.admin.get(pods)["items"]) == 2, "two pods", 15)
+    wait_until(lambda: len(control_plane.admin.get(pods)["items"]) == 2, "two pods", PATIENCE_S)
 
 
 def test_audit_log_tells_who_wrote_what_and_hides_secrets(control_plane: ControlPlane, namespace: str) -> None:
@@ -92,7 +98,7 @@ def test_a_user_has_only_the_rights_that_rbac_gives(control_plane: ControlPlane,
 
 def test_kubeconfig_of_a_service_account_works_with_kubectl(control_plane: ControlPlane, namespace: str) -> None:
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    wait_until(lambda: control_plane.admin.exists(f"{accounts}/default"), "the ServiceAccount", 10)
+    wait_until(lambda: control_plane.admin.exists(f"{accounts}/default"), "the ServiceAccount", PATIENCE_S)
     kubeconfig = control_plane.kubeconfig_for_service_account(namespace, "default")
     who = run([control_plane.kubectl, "--kubeconfig", kubeconfig, "auth", "whoami", "-o", "json"])
     assert json.loads(who)["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace}:default"
@@ -104,7 +110,8 @@ def test_data_survives_a_restart_of_the_api_server_even_from_another_thread(own:
 
     restarter = threading.Thread(target=own.restart_apiserver)
     restarter.start()
-    restarter.join(60)
+    restarter.join(PATIENCE_S)
+    assert not restarter.is_alive()
 
     time.sleep(0.3)  # a child tied to the ended thread would be killed about now
     assert own.url == url
@@ -114,6 +121,7 @@ def test_data_survives_a_restart_of_the_api_server_even_from_another_thread(own:
 
 def test_a_paused_api_server_answers_nothing_until_it_is_resumed(own: ControlPlane) -> None:
     own.pause(APISERVER)
+    wait_until(lambda: _state(own.pids()[APISERVER]) == "T", "the API server to stand still", PATIENCE_S)
     with pytest.raises(OSError, match="timed out"):
         own.admin.request("GET", "/api/v1/namespaces/default", timeout_s=1)
     own.resume(APISERVER)
@@ -151,6 +159,7 @@ def test_nothing_outlives_a_test_process_that_was_killed() -> None:
         assert all(_alive(pid) for pid in pids)
         os.kill(victim.pid, signal.SIGKILL)
 
-    wait_until(lambda: not any(_alive(pid) for pid in pids), "the control plane to die with its parent", 10)
+    wait_until(lambda: not any(_alive(pid) for pid in pids), "the control plane to die with its parent", PATIENCE_S)
     sweep()
-    assert not Path(folder).exists()
+    # Another test process that begins a rig just now sweeps too: what it is about to remove is still there for a moment.
+    wait_until(lambda: not Path(folder).exists(), "the data to be gone", PATIENCE_S)

@@ -65,7 +65,7 @@ async def test_ac_41_a_foreign_sidecar_and_env_are_removed_within_5_seconds(
 
         assert await until("the child is right again", right_again) < 5
         counted = runtime.metrics.applies.labels(Change.FOREIGN_REMOVED)._value
-        await until("it is counted", lambda: counted.get() >= 1, 5)
+        await until("it is counted", lambda: counted.get() >= 1)
 
 
 @pytest.mark.parametrize("kind", [kinds.STATEFUL_SET, kinds.DEPLOYMENT], ids=lambda kind: kind.kind)

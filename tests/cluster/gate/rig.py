@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.access import Credentials, from_kubeconfig
 from jil.cluster.client import KubeClient
-from jil.cluster.clock import SystemClock
 from jil.cluster.connection import Connection
 from jil.cluster.disruption import Gate
 from jil.cluster.errors import NotFound
@@ -26,8 +27,7 @@ from jil.plan.verdict import Deny, Impossible
 from jil.plan.voting import Member, NetworkFacts, PodState
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
-
-SETTLE_S = 20.0
+from tests.cluster.waiting import eventually
 
 
 def address(index: int) -> str:
@@ -49,6 +49,7 @@ class Network:
     existed: bool = False
     connections: list[Connection] = field(default_factory=list)
     kubeconfig: Path | None = None
+    begun: float = field(default_factory=time.time)
 
     # -- processes -----------------------------------------------------------------------------------------------------
     def client(self) -> KubeClient:
@@ -63,7 +64,7 @@ class Network:
         """A gate with connections of its own."""
         leader = Leadership(holder or f"process-{fence}", fence)
         return Gate(
-            client or self.client(), system_namespace=self.system, clock=SystemClock(), leadership=lambda: leader
+            client or self.client(), system_namespace=self.system, clock=BlockTime(self), leadership=lambda: leader
         )
 
     async def close(self) -> None:
@@ -120,9 +121,14 @@ class Network:
         self.admin.delete(kinds.CONFIG_MAP.path(namespace=self.system, name=labels.ledger_config_map(self.name)))
 
     # -- questions -----------------------------------------------------------------------------------------------------
+    @property
+    def moment(self) -> float:
+        """Seconds since 1970 in the network's own time: a block takes one."""
+        return self.begun + self.height
+
     def facts(self) -> NetworkFacts:
         """What is true now, as two nodes outside the set tell it."""
-        now = int(time.time() * 1000)
+        now = int(self.moment * 1000)
         signed = frozenset(address(i) for i in range(self.size) if i not in self.away)
         first = self.height - DEFAULT_POLICY.readings.window + 1
         commits = tuple(Commit(height, signed) for height in range(first, self.height + 1))
@@ -164,6 +170,19 @@ class Network:
         return await gate.request(wanted, self.facts(), ledger_existed=self.existed)
 
 
+class BlockTime:
+    """The clock of the gates: evidence does not grow old because a machine stands still between reading and asking."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._network.moment, UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
 async def perform(client: KubeClient, grant: Grant) -> None:
     """Carry out the act that the grant is for. Raises Conflict, NotFound."""
     if grant.act is Act.STOP:
@@ -176,13 +195,9 @@ async def perform(client: KubeClient, grant: Grant) -> None:
         await client.delete(grant)
 
 
-async def until(condition: Any, what: str) -> None:
+async def until(condition: Callable[[], object], what: str) -> None:
     """Wait, with a deadline, until the API server shows something."""
-    deadline = time.monotonic() + SETTLE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {SETTLE_S:g} s in vain until {what}")
-        await asyncio.sleep(0.05)
+    await asyncio.to_thread(eventually, condition, what)
 
 
 async def gone(client: KubeClient, kind: Kind, name: str, namespace: str) -> bool:

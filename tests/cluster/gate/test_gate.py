@@ -8,7 +8,6 @@ import pytest
 
 from jil.api import kinds, labels
 from jil.cluster.client import KubeClient
-from jil.cluster.clock import SystemClock
 from jil.cluster.disruption import Gate, TakeBack
 from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.grant import Grant
@@ -18,7 +17,7 @@ from jil.cluster.stamps import STAMP, StampClient, read_stamp
 from jil.plan.acts import VALIDATOR, Act
 from jil.plan.verdict import Deny, DenyReason, Impossible
 from tests.audit import check
-from tests.cluster.gate.rig import Network, gone, perform, until
+from tests.cluster.gate.rig import BlockTime, Network, gone, perform, until
 
 VALIDATOR_ACTS = [Act.STOP, Act.DISARM, Act.DELETE_POD, Act.DRAIN, Act.DELETE_WORKLOAD]
 
@@ -232,8 +231,9 @@ class MortalClient:
 async def test_i8_killed_after_any_write_the_next_leader_finishes_with_one_act(network: Network, writes: int) -> None:
     mortal = MortalClient(network.client(), writes)
     leader = Leadership("process-1", 1)
-    first = Gate(mortal, system_namespace=network.system, clock=SystemClock(), leadership=lambda: leader)  # type: ignore[arg-type]
+    first = Gate(mortal, system_namespace=network.system, clock=BlockTime(network), leadership=lambda: leader)  # type: ignore[arg-type]
     uid = (await network.ref(kinds.POD, network.pod(0))).uid
+    since = network.plane.audit_position()
     try:
         grant = granted(await network.ask(first, 0, Act.DELETE_POD))
         await perform(mortal, grant)  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ async def test_i8_killed_after_any_write_the_next_leader_finishes_with_one_act(n
     assert STAMP not in (live["metadata"].get("annotations") or {})
     network.height += 20
     granted(await network.ask(second, 1))
-    requests = check(network.plane.audit_entries(), user=network.user, system_namespace=network.system)
+    requests = check(network.plane.audit_entries(since), user=network.user, system_namespace=network.system)
     requests.assert_clean()
     assert len(requests.covered) == 1, "the pod was deleted once"
 
