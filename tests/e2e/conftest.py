@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pytest_kind.cluster import KindCluster
@@ -12,6 +13,16 @@ from pytest_kind.cluster import KindCluster
 from testbed import binaries, cluster, demo_target, engine, paths, quickstart
 from testbed import images as testbed_images
 from tests.e2e.demo import Demo
+
+PATIENCE_S = 900
+"""For one test with the fixtures that are made for it: the first one brings up the whole quickstart."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time limit of these tests, where they have none of their own."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
 
 
 @pytest.fixture(scope="session")

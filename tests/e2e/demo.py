@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed import quickstart
 from testbed.errors import BedError
 from testbed.quickstart import SYSTEM, DemoNode, Target
 
@@ -19,7 +20,7 @@ class Demo:
     images: Mapping[str, str]
     node: DemoNode
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 120.0) -> str:
         return self.target.kubectl(*arguments, stdin=stdin, timeout_s=timeout_s)
 
     def get(self, *arguments: str) -> dict[str, Any]:
@@ -41,10 +42,12 @@ class Demo:
         found: dict[str, Any] = self.get("jilnoderecord", node.node_id.lower(), "-n", SYSTEM)["spec"]
         return found
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> float:
-        """Polls until the condition holds and returns the seconds that it took; fails with what was waited for."""
-        began, last = time.monotonic(), ""
-        while time.monotonic() - began < seconds:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 120.0) -> float:
+        """Polls until the condition holds and returns the seconds that it took; fails with what was waited for. It is looked
+        at once more when the time is over: a machine that stood still has not looked at anything."""
+        began, last, over = time.monotonic(), "", False
+        while not over:
+            over = time.monotonic() - began >= seconds
             try:
                 if condition():
                     return time.monotonic() - began
@@ -58,6 +61,11 @@ class Demo:
 
     def until_phase(self, phase: str, seconds: float = 120.0, node: DemoNode | None = None) -> float:
         return self.until(lambda: self.status(node).get("phase") == phase, f"phase {phase}", seconds)
+
+    def declare(self, node: DemoNode) -> None:
+        """What its people do: the jurisdiction by Helm, and their manifests. The node comes up from here on."""
+        quickstart.install_jurisdiction(self.target, node)
+        self.kubectl("apply", "-f", "-", stdin=quickstart.manifests(self.target, node, self.images))
 
     def patch_state(self, state: str, node: DemoNode | None = None) -> None:
         node = node or self.node

@@ -197,7 +197,6 @@ def silence(demo: Demo) -> Iterator[None]:
             host.docker("unpause", "jil-registry")
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("silence")
 def test_i6_a_registry_that_is_silent_stops_nothing_and_a_restarted_operator_needs_none(demo: Demo) -> None:
     before, height, copy = pods(demo), demo.chain_height(), f"{quickstart.NETWORK}-copy"

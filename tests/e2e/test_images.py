@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 
-import pytest
 from pytest_kind.cluster import KindCluster
 
 from testbed import engine, paths, registry
 from testbed import images as testbed_images
 
 
-@pytest.mark.timeout(900)
 def test_the_entrypoints_of_the_built_images_keep_their_promises(
     kind_cluster: KindCluster, images: dict[str, str]
 ) -> None:

@@ -6,8 +6,6 @@ import json
 import time
 from collections.abc import Callable
 
-import pytest
-
 from testbed import quickstart
 from tests.e2e.demo import Demo
 
@@ -121,7 +119,6 @@ def test_i8_the_operator_is_killed_and_what_went_wrong_meanwhile_is_mended(demo:
     demo.until_phase("Ready")
 
 
-@pytest.mark.timeout(900)
 def test_stopped_and_started_again_the_chain_goes_on_where_it_was(demo: Demo) -> None:
     demo.sql("CREATE TABLE IF NOT EXISTS kept (word text)")
     demo.sql("INSERT INTO kept VALUES ('before the stop')")
@@ -138,7 +135,6 @@ def test_stopped_and_started_again_the_chain_goes_on_where_it_was(demo: Demo) ->
     assert {c["metadata"]["uid"] for c in demo.get("pvc", "-n", demo.node.namespace)["items"]} == claims
 
 
-@pytest.mark.timeout(900)
 def test_i4_deleted_and_applied_again_it_has_the_same_keys_data_and_no_older_sign_state(demo: Demo) -> None:
     node = demo.node
     demo.sql("CREATE TABLE IF NOT EXISTS kept2 (word text)")

@@ -100,7 +100,6 @@ def _replicas(demo: Demo) -> tuple[list[str], list[str]]:
     return [pod["metadata"]["name"] for pod in pods], [pod["metadata"]["name"] for pod in ready]
 
 
-@pytest.mark.timeout(900)
 def test_two_replicas_the_leader_is_killed_and_the_other_takes_over_in_twenty_seconds(demo: Demo) -> None:
     quickstart.install_operator(demo.target, demo.images, "--set", "replicas=2")
     login = (f"{demo.node.name}-pull", "-n", demo.node.namespace)
