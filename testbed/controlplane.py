@@ -154,7 +154,7 @@ class ControlPlane:
                 log.seek(max(0, start - 65536))
                 return needle in log.read()
 
-        wait_until(written, "the audit log to be up to date", 10.0, 0.01)
+        wait_until(written, "the audit log to be up to date", 60.0, 0.01)
         return (entry for entry in audit.entries(self.audit_log, since) if entry.get("userAgent") != marker)
 
     def log_of(self, component: str) -> Path:
