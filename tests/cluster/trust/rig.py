@@ -29,6 +29,8 @@ LIAR = "liar.example.com"
 LIARS_LOGIN = base64.b64encode(b"node:s3cr3t-of-the-liar").decode()
 """What the operator shows it when it asks."""
 DAY = timedelta(days=1)
+READ_AGAIN_S = 200.0
+"""A reading that did not get its answers in time, on a machine that stands still, is tried again after a minute or two."""
 
 
 def now() -> datetime:
@@ -258,6 +260,7 @@ class Rig:
         self.world.until(
             lambda: self.condition(place.release).get("status") == "True" and self.workloads(place.namespace),
             f"release {place.release} to be verified and taken up: {json.dumps(self._said(place.release))}",
+            READ_AGAIN_S,
         )
 
     def until_refused(self, place: Place) -> None:
@@ -268,10 +271,11 @@ class Rig:
                 and self.reasons(place.release)
             ),
             f"release {place.release} to be refused: {json.dumps(self._said(place.release))}",
+            READ_AGAIN_S,
         )
 
     def _said(self, release: str) -> Any:
         try:
             return self.status(release)
-        except ApiError as error:
+        except (ApiError, OSError) as error:
             return str(error)

@@ -37,7 +37,7 @@ def test_ac_17_a_moved_tag_takes_nothing_from_who_runs_and_its_new_bytes_are_ref
     assert trusted.reasons(bad.release) == {"Unsigned"}
     assert trusted.workloads(bad.namespace) == []
     trusted.world.until(
-        lambda: any(note.startswith("ImageRefused") for note in trusted.events(bad.namespace, bad.node)), "an Event", 60
+        lambda: any(note.startswith("ImageRefused") for note in trusted.events(bad.namespace, bad.node)), "an Event"
     )
     assert {image.partition("@")[2] for image in images(trusted, good)} == {good.image.digest}
     assert moved.digest not in trusted.allow_list(good.namespace)["digests"]
