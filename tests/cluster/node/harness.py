@@ -42,7 +42,8 @@ async def transfer_service(
     """The transfer service within the test's process, its schema in place and its database just checked."""
     target = schema.Schema(lambda: schema.upgrade(settings, application="test"))
     await target.prepare()
-    database = Monitor(DatabaseCheck(settings, application="test-check"))
+    # Asked once, and believed for three minutes (three times interval and deadline).
+    database = Monitor(DatabaseCheck(settings, application="test-check"), deadline=60)
     await database.refresh()
     file = ComplianceFile(compliance, interpret) if compliance is not None else None
     follower = None

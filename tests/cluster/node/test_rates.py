@@ -42,9 +42,10 @@ async def rate_service(cache: CacheSettings, broker: BrokerSettings) -> AsyncIte
     view, writer = RateView(redis), topics.Writer(broker, client_id="test")
     keeper = Keeper(broker, view, client_id="test")
     following = asyncio.create_task(keeper.run())
+    # Asked once, and believed for three minutes (three times interval and deadline).
     monitors: list[Monitor[Any]] = [
-        Monitor(CacheCheck(cache)),
-        Monitor(BrokerCheck(broker)),
+        Monitor(CacheCheck(cache, timeout=30), deadline=60),
+        Monitor(BrokerCheck(broker, timeout=30), deadline=60),
     ]
     for monitor in monitors:
         await monitor.refresh()

@@ -63,6 +63,9 @@ def test_volumes_outlive_their_claims(world: World, running: Home) -> None:
 def test_i8_ac_42_a_node_at_rest_is_written_to_by_nobody(world: World, running: Home) -> None:
     """Everything is looked at again (resync, a touched object) and nothing is written but samples."""
     path = f"/apis/jil.io/v1alpha1/namespaces/{running.namespace}/jilnodes/{running.name}"
+    world.until(
+        lambda: _must_find_its_sign_state(world, running), "the last write of the start, which may follow Ready"
+    )
     before = world.get_node(running.namespace, running.name)
     # By the time of the request: its line in the log comes only after its answer, that of Ready's write perhaps yet.
     since, at_rest = world.plane.audit_position(), datetime.now(UTC)
@@ -90,6 +93,11 @@ def test_i8_ac_42_a_node_at_rest_is_written_to_by_nobody(world: World, running: 
     assert [w["requestURI"] for w in writes if not any(part in w["requestURI"] for part in expected)] == []
     after = world.get_node(running.namespace, running.name)
     assert after["spec"] == before["spec"]
+
+
+def _must_find_its_sign_state(world: World, home: Home) -> bool:
+    pod = world.api.get(f"{CORE}/{home.namespace}/pods/{home.name}-validator-0")
+    return json.loads(pod["metadata"]["annotations"]["jil.io/start-permit"])["mode"] == "require"
 
 
 def _looked_again(world: World, home: Home) -> bool:
