@@ -162,28 +162,8 @@ class Scene:
         return re.sub(r"-[0-9a-f]{8,16}\b", "-HASH", text)
 
     def facts(self) -> dict[str, str]:
-        """What must never change once it is there: key material (hashed), the record's keys, the volumes' UIDs."""
-        found: dict[str, str] = {}
-        for kind in KEYS:
-            for namespace, name in ((SYSTEM, self.name), (self.namespace, self.name)):
-                secret = _get(self.world, f"{CORE}/{namespace}/secrets/{name}-{kind}")
-                if secret is not None:
-                    found[f"secret {namespace}/{name}-{kind}"] = _digest(secret["data"])
-        claims = self.world.api.get(f"{CORE}/{self.namespace}/persistentvolumeclaims")["items"]
-        for claim in claims:
-            found[f"claim {claim['metadata']['name']}"] = claim["metadata"]["uid"]
-        record = _get(self.world, f"{JIL}/namespaces/{SYSTEM}/jilnoderecords/{self.name}")
-        if record is not None:
-            spec = record["spec"]
-            for kind, key in (spec.get("keys") or {}).items():
-                found[f"recorded key {kind}"] = _digest(key)
-            for volume in spec.get("volumes") or ():
-                found[f"recorded volume {volume['component']}"] = volume["pvcUID"]
-            if spec.get("bootstrapped"):
-                found["bootstrapped"] = "true"
-            if spec.get("genesisHash"):
-                found["genesis"] = spec["genesisHash"]
-        return found
+        """What must never change once it is there."""
+        return kept(lambda path: _get(self.world, path), self.namespace, self.name)
 
     def remove(self) -> None:
         """Take everything away, not waiting for its end: the world gets fuller with every scene otherwise."""
@@ -202,6 +182,34 @@ class Scene:
             f"{CORE}/{self.namespace}",
         ):
             _try(lambda path=path: api.delete(path))  # type: ignore[misc]
+
+
+def kept(get: Callable[[str], dict[str, Any] | None], namespace: str, name: str) -> dict[str, str]:
+    """What of a node must never change once it is there: key material (hashed), the record's keys, the volumes' UIDs.
+
+    ``get`` reads a path of the API server and answers None where nothing is.
+    """
+    found: dict[str, str] = {}
+    for kind in KEYS:
+        for place in (SYSTEM, namespace):
+            secret = get(f"{CORE}/{place}/secrets/{name}-{kind}")
+            if secret is not None:
+                found[f"secret {place}/{name}-{kind}"] = _digest(secret["data"])
+    claims = get(f"{CORE}/{namespace}/persistentvolumeclaims") or {}
+    for claim in claims.get("items", ()):
+        found[f"claim {claim['metadata']['name']}"] = claim["metadata"]["uid"]
+    record = get(f"{JIL}/namespaces/{SYSTEM}/jilnoderecords/{name}")
+    if record is not None:
+        spec = record["spec"]
+        for kind, key in (spec.get("keys") or {}).items():
+            found[f"recorded key {kind}"] = _digest(key)
+        for volume in spec.get("volumes") or ():
+            found[f"recorded volume {volume['component']}"] = volume["pvcUID"]
+        if spec.get("bootstrapped"):
+            found["bootstrapped"] = "true"
+        if spec.get("genesisHash"):
+            found["genesis"] = spec["genesisHash"]
+    return found
 
 
 def _bring_up(scene: Scene) -> None:
