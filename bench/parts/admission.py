@@ -29,7 +29,7 @@ _WARM = 50
 def run(report: Reporter) -> None:
     """One namespace whose list grows, beside a namespace that is none of JIL's."""
     with ControlPlane() as plane:
-        helm = charts.Helm(plane.kubeconfig)
+        helm = charts.Helm(plane)
         helm.upgrade_operator()
         values = f"namespace.name={SPACE},network=jil-devnet,jurisdiction.name={SPACE}"
         chart = str(ROOT / "charts" / "jil-jurisdiction")

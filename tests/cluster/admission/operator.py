@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from testbed.controlplane import ControlPlane
 from testbed.processes import end, spawn_bound, tail
 from tests.cluster.charts import rig
+from tests.cluster.waiting import PATIENCE_S, eventually
 from tests.unit.charts.rendering import CHARTS
 
 
@@ -37,11 +38,11 @@ class Operator:
     def stop(self) -> None:
         """In order, so that the next one need not wait for the Lease."""
         if self._process is not None:
-            end(self._process, 30)
+            end(self._process, 90)
             self._process = None
 
-    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    def eventually(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
         try:
-            rig.eventually(condition, what, seconds)
+            eventually(condition, what, seconds)
         except AssertionError as late:
             raise AssertionError(f"{late}\n{tail(self._log, 4000)}") from late

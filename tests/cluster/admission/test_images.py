@@ -20,6 +20,7 @@ from tests.cluster.admission.objects import (
     REQUIRED,
     SPACE,
     WORKLOADS,
+    admitted,
     image,
     path,
     pod,
@@ -28,6 +29,7 @@ from tests.cluster.admission.objects import (
 )
 from tests.cluster.charts import rig
 from tests.cluster.charts.rig import refusal
+from tests.cluster.waiting import until_pods_may_be_made
 
 _numbers = count(1)
 PODS = path("Pod", SPACE)
@@ -198,6 +200,7 @@ def test_one_namespaces_list_says_nothing_about_anothers(guarded: Guarded) -> No
 def test_i6_a_list_of_another_network_than_the_namespaces_label_lets_nothing_in(guarded: Guarded) -> None:
     admin, space, made = guarded.admin, "jil-of-two-minds", name()
     admin.create("/api/v1/namespaces", rig.namespace(space, {"jil.io/network": "jil-mainnet"}))
+    until_pods_may_be_made(admin, space)
     pods = path("Pod", space)
     admin.create(pods, pod(made, image(ALLOWED)))  # the namespace has no list yet, and no binding that asks for one
     allow(guarded, space, ALLOWED)
@@ -248,7 +251,8 @@ def test_a_list_goes_with_its_namespace(guarded: Guarded) -> None:
     allow(guarded, space, ALLOWED)
     admin.merge(f"/api/v1/namespaces/{space}", {"metadata": {"annotations": {rig.CONFIRM: space}}})
     admin.delete(f"/api/v1/namespaces/{space}")
-    rig.eventually(lambda: not admin.exists(f"{LISTS}/{space}"), "the garbage collector to take the list", 60)
+    # The garbage collector looks every half a minute which kinds there are.
+    rig.eventually(lambda: not admin.exists(f"{LISTS}/{space}"), "the garbage collector to take the list", 240)
 
 
 def test_the_owner_of_pods_that_are_refused_reads_why_in_an_event(guarded: Guarded) -> None:
@@ -265,7 +269,7 @@ def test_the_owner_of_pods_that_are_refused_reads_why_in_an_event(guarded: Guard
     def told() -> bool:
         return any(f'image "{image(old)}" may not run' in e["message"] for e in guarded.admin.get(events)["items"])
 
-    rig.eventually(told, "the Event about the refused pod", 30)
+    rig.eventually(told, "the Event about the refused pod")
     guarded.admin.delete(f"{where}/{made}")
 
 
@@ -274,10 +278,4 @@ def _set_image(reference: str) -> dict[str, Any]:
 
 
 def _admitted(guarded: Guarded, manifest: dict[str, Any], namespace: str = SPACE) -> bool:
-    try:
-        guarded.admin.create(f"{path('Pod', namespace)}?dryRun=All", manifest)
-    except ApiError as error:
-        if error.code != 403:
-            raise
-        return False
-    return True
+    return admitted(guarded.admin, namespace, manifest)

@@ -13,7 +13,7 @@ import yaml
 
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
-from testbed.processes import wait_until
+from tests.cluster.waiting import until_served
 
 Manifest = dict[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -38,15 +38,9 @@ def collection(crd: Manifest, namespace: str, group: str | None = None) -> str:
 
 def install(admin: ApiClient, *crds: Manifest) -> None:
     """Apply CRDs and wait until their objects can be written."""
-    paths = [f"{CRDS}/{crd['metadata']['name']}" for crd in crds]
-    for path, crd in zip(paths, crds, strict=True):
-        admin.apply(path, crd)
-
-    def established() -> bool:
-        found = [admin.get(path).get("status", {}).get("conditions") or [] for path in paths]
-        return all(any(c["type"] == "Established" and c["status"] == "True" for c in each) for each in found)
-
-    wait_until(established, "the CRDs to be established", 20.0, 0.05)
+    for crd in crds:
+        admin.apply(f"{CRDS}/{crd['metadata']['name']}", crd)
+    until_served(admin, crds)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from testbed.controlplane import ControlPlane
 from testbed.processes import wait_until
 from tests.cluster.api.conftest import Manifest, checked_in, collection
 from tests.cluster.api.rule_cases import BASES, CASES, Case
+from tests.cluster.waiting import PATIENCE_S
 
 VALIDATIONS = "x-kubernetes-validations"
 
@@ -158,7 +159,7 @@ def test_without_the_rule_its_cases_are_admitted(
 
         try:
             # The API server takes the changed CRD up a moment after it has answered.
-            wait_until(admitted, f"{_case_id(case)} to be admitted without its rule", 10.0, 0.05)
+            wait_until(admitted, f"{_case_id(case)} to be admitted without its rule", PATIENCE_S)
         except Exception as error:
             raise AssertionError(f"still refused: {refusals[-1]}") from error
         finally:

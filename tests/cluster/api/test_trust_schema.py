@@ -176,7 +176,7 @@ def test_kubectl_get_shows_the_columns(
     try:
         shown = subprocess.run(
             [*command, "get", short, "-n", namespace, "-o", "wide"],
-            check=True, capture_output=True, text=True, timeout=60,
+            check=True, capture_output=True, text=True, timeout=120,
         ).stdout  # fmt: skip
     finally:
         control_plane.admin.delete(f"{path}/{name}")

@@ -26,7 +26,7 @@ class Installed:
 def installed() -> Iterator[Installed]:
     """Operator in jil-system, jurisdiction ch-finma in jil-ch-finma, a namespace of nobody; guards in force."""
     with ControlPlane() as cluster:
-        helm = rig.Helm(cluster.kubeconfig)
+        helm = rig.Helm(cluster)
         helm.upgrade_operator(*rig.NODE_LOGINS)
         helm.upgrade_jurisdiction()
         cluster.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ControlPlane
+from tests.cluster.waiting import eventually, until_pods_may_be_made, until_served
 from tests.unit.charts.rendering import CHARTS, IMAGE, helm_program
 
 SYSTEM = "jil-system"
@@ -27,6 +27,7 @@ CONFIRM = "jil.io/confirm-delete"
 PERMIT = "jil.io/start-permit"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+LISTS = "/apis/jil.io/v1alpha1/jilimageallowlists"
 
 OPERATOR_VALUES = ("--set", f"image.ref={IMAGE}")
 NODE_LOGINS = ("--set", "registries.nodeLogins.registry=registry.example,registries.nodeLogins.keySecret=issuer")
@@ -38,16 +39,17 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Helm:
-    """The helm of the test bed with one cluster's kubeconfig."""
+    """The helm of the test bed as admin of one cluster."""
 
-    kubeconfig: Path
+    cluster: ControlPlane
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs helm; the caller looks at the return code. helm keeps no files outside the kubeconfig's folder."""
-        home = self.kubeconfig.parent / "helm"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(self.kubeconfig)}
+        kubeconfig = self.cluster.kubeconfig
+        home = kubeconfig.parent / "helm"
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(kubeconfig)}
         command = [str(helm_program()), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
 
     def __call__(self, *arguments: str) -> str:
         """Output of helm. Raises AssertionError with its message when it fails."""
@@ -56,11 +58,17 @@ class Helm:
         return result.stdout
 
     def upgrade_operator(self, *arguments: str, chart: Path = CHARTS / "jil-operator") -> str:
-        """Installs or upgrades chart jil-operator as release ``jil-operator``; returns what helm printed."""
-        return self(
+        """Installs or upgrades chart jil-operator as release ``jil-operator``; returns what helm printed.
+
+        Its kinds are served then, so that a chart which has objects of them can follow.
+        """
+        printed = self(
             "upgrade", "--install", "jil-operator", str(chart), "-n", SYSTEM, "--create-namespace",
             *OPERATOR_VALUES, *arguments,
         )  # fmt: skip
+        crds = self.cluster.admin.get(CRDS)["items"]
+        until_served(self.cluster.admin, [crd for crd in crds if _is_of_the_chart(crd["metadata"]["name"])])
+        return printed
 
     def upgrade_jurisdiction(self, *arguments: str) -> str:
         """Installs or upgrades chart jil-jurisdiction for CH/FINMA."""
@@ -85,50 +93,76 @@ def refusal(call: Callable[[], Any]) -> str:
     return str(refused.value.body["message"])
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Waits until it holds; fails with ``what`` when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
+def until_refused(call: Callable[[], Any], policy: str) -> None:
+    """Until ``call`` is refused by that policy: for nothing else, such as rights that the API server has not read yet."""
+
+    def refused() -> bool:
+        try:
+            call()
+        except ApiError as error:
+            return f"ValidatingAdmissionPolicy '{policy}'" in str(error)
+        return False
+
+    eventually(refused, f"policy {policy} to be in force")
+
+
+def attributes(namespace: str, resource: str, verb: str) -> dict[str, str]:
+    """``resource`` is ``plural[/subresource][.group]``."""
+    full, _, group = resource.partition(".")
+    plural, _, subresource = full.partition("/")
+    return {"namespace": namespace, "group": group, "resource": plural, "subresource": subresource, "verb": verb}
+
+
+def may(client: ApiClient, namespace: str, resource: str, verb: str) -> bool:
+    """What a SelfSubjectAccessReview answers the client."""
+    review = {"spec": {"resourceAttributes": attributes(namespace, resource, verb)}}
+    answer = client.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+#: Of each binding that the charts make for the operator one right: (namespace, resource, verb).
+_BOUND = (
+    ("", "jilimageallowlists.jil.io", "create"),
+    (SYSTEM, "secrets", "create"),
+    ("default", "events.events.k8s.io", "create"),
+    (JURISDICTION, "secrets", "create"),
+)
 
 
 def wait_for_guards(cluster: ControlPlane) -> None:
-    """Until the API server enforces the policies: they come into force a moment after they were written.
+    """Until the API server enforces the policies and knows the operator's rights: both come into force a moment after
+    they were written. Pods can be made in the rig's namespaces then, too.
 
     Asked with dry runs, so that nothing is left behind: each guard has refused something once.
     """
     admin = cluster.admin
+    for namespace_ in (SYSTEM, JURISDICTION, ELSEWHERE):
+        until_pods_may_be_made(admin, namespace_)
+    operator = as_service_account(cluster, SYSTEM, "jil-operator")
+    for namespace_, resource, verb in _BOUND:
+        asked = (operator, namespace_, resource, verb)
+        eventually(lambda asked=asked: may(*asked), f"the right to {verb} {resource} in {namespace_!r}")  # type: ignore[misc]
     secrets = f"/api/v1/namespaces/{SYSTEM}/secrets"
     admin.create(secrets, secret("guard-probe", identity=True))
     relabelled = {"metadata": {"labels": {"jil.io/identity": None}}}
     pods = f"/api/v1/namespaces/{JURISDICTION}/pods?dryRun=All"
-    operator = as_service_account(cluster, SYSTEM, "jil-operator")
-    admin.apply(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe", jil_node("guard-probe"))
+    node = f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe"
+    admin.apply(node, jil_node("guard-probe"))
     foreign = f"/api/v1/namespaces/{JURISDICTION}/secrets"
     password = operator.create(foreign, secret("guard-probe", identity=False))
-    probes: list[Callable[[], Any]] = [
-        lambda: admin.delete(f"{secrets}/guard-probe?dryRun=All"),
-        lambda: admin.merge(f"{secrets}/guard-probe?dryRun=All", relabelled),
-        lambda: admin.create(pods, pod("guard-probe", {PERMIT: "{}"})),
-        lambda: operator.merge(
-            f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jilnodes/guard-probe?dryRun=All",
-            {"metadata": {"annotations": {"a": "b"}}},
-        ),
-        lambda: operator.request("PUT", f"{foreign}/guard-probe?dryRun=All", password),
-        lambda: admin.create("/apis/jil.io/v1alpha1/jilimageallowlists?dryRun=All", allow_list("guard-probe")),
-        lambda: admin.create(f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jiloperations?dryRun=All", break_glass()),
-    ]
-    for probe in probes:
-        eventually(lambda probe=probe: _refused(probe), "the guards to be in force")  # type: ignore[misc]
-
-
-def _refused(call: Callable[[], Any]) -> bool:
-    try:
-        call()
-    except ApiError as error:
-        return error.code == 403
-    return False
+    operations = f"/apis/jil.io/v1alpha1/namespaces/{ELSEWHERE}/jiloperations?dryRun=All"
+    probes: dict[str, Callable[[], Any]] = {
+        "jil-deletion-guard": lambda: admin.delete(f"{secrets}/guard-probe?dryRun=All"),
+        "jil-guard-labels": lambda: admin.merge(f"{secrets}/guard-probe?dryRun=All", relabelled),
+        "jil-start-permit": lambda: admin.create(pods, pod("guard-probe", {PERMIT: "{}"})),
+        "jil-users-objects": lambda: operator.merge(f"{node}?dryRun=All", {"metadata": {"annotations": {"a": "b"}}}),
+        "jil-operator-secrets": lambda: operator.request("PUT", f"{foreign}/guard-probe?dryRun=All", password),
+        "jil-allow-list": lambda: admin.create(f"{LISTS}?dryRun=All", allow_list("guard-probe")),
+        "jil-operations": lambda: admin.create(operations, break_glass()),
+    }
+    # Of these, one speaks only where there is a list, and one comes only with nodes' own logins.
+    for policy in sorted(name for name in names(cluster, POLICIES) if name.startswith("jil-") and name != "jil-images"):
+        until_refused(probes[policy], policy)
 
 
 def names(cluster: ControlPlane, collection: str) -> set[str]:
@@ -138,7 +172,11 @@ def names(cluster: ControlPlane, collection: str) -> set[str]:
 
 def jil_crds(cluster: ControlPlane) -> set[str]:
     """Names of the chart's CRDs, without those that a test made up in the same group."""
-    return {name for name in names(cluster, CRDS) if name.startswith("jil") and name.endswith(".jil.io")}
+    return {name for name in names(cluster, CRDS) if _is_of_the_chart(name)}
+
+
+def _is_of_the_chart(name: str) -> bool:
+    return name.startswith("jil") and name.endswith(".jil.io")
 
 
 # -- objects -----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_the_notes_of_a_namespace_made_elsewhere_print_the_command_for_its_label
     (command,) = (line.strip() for line in notes.splitlines() if "kubectl label" in line)
     done = subprocess.run(
         [str(installed.cluster.kubectl), "--kubeconfig", str(installed.cluster.kubeconfig), *command.split()[1:]],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     labels = installed.admin.get("/api/v1/namespaces/own")["metadata"]["labels"]

@@ -32,7 +32,7 @@ VALUES = "jurisdiction.create=true,jurisdiction.zone=CH/FINMA,jurisdiction.relea
 def run() -> Iterator[tuple[ControlPlane, list[dict[str, Any]]]]:
     """A control plane on which the operator has brought one node as far as it gets, and the audit log of that."""
     with ControlPlane() as cluster:
-        helm = Helm(cluster.kubeconfig)
+        helm = Helm(cluster)
         helm.upgrade_operator()
         helm.upgrade_jurisdiction("--set", VALUES)
         start = cluster.audit_position()
@@ -48,13 +48,13 @@ def run() -> Iterator[tuple[ControlPlane, list[dict[str, Any]]]]:
         admin.create(NODE.rpartition("/")[0], rig.jil_node("ch-zug-01"))
         process = _start(cluster)
         try:
-            eventually(lambda: _as_far_as_it_gets(cluster), "the node to wait for its pods", 90)
+            eventually(lambda: _as_far_as_it_gets(cluster), "the node to wait for its pods", 180)
         except AssertionError as late:
             status = json.dumps(cluster.admin.get(NODE).get("status", {}), indent=1)
             raise AssertionError(f"{late}\n{status}\n{tail(cluster.folder / 'operator.log', 6000)}") from late
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(90)
         yield cluster, list(cluster.audit_entries(start))
 
 

@@ -33,7 +33,7 @@ def cluster() -> Iterator[ControlPlane]:
 @pytest.fixture
 def helm(cluster: ControlPlane) -> Helm:
     """Both charts installed with their default values, whatever the test before left."""
-    made = Helm(cluster.kubeconfig)
+    made = Helm(cluster)
     made.upgrade_operator()
     made.upgrade_jurisdiction()
     return made
@@ -110,7 +110,7 @@ def test_a_second_manager_that_applies_the_rendered_objects_twice_sees_no_drift(
         applied = subprocess.run(
             [*kubectl, "apply", "--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-o", "json",
              "-f", "-"],
-            input=document, capture_output=True, text=True, timeout=60, check=False,
+            input=document, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert applied.returncode == 0, applied.stderr
         items = json.loads(applied.stdout)["items"]
@@ -121,11 +121,10 @@ def test_a_second_manager_that_applies_the_rendered_objects_twice_sees_no_drift(
         items = cluster.admin.get(POLICIES)["items"]
         return all(p["metadata"]["generation"] == p.get("status", {}).get("observedGeneration") for p in items)
 
-    versions()
+    assert len(versions()) == len(manifests)
     eventually(checked, "the policies to be type-checked")
-    first = versions()
-    assert len(first) == len(manifests)
-    assert versions() == first
+    # Controllers write the status of what the chart's upgrade has changed. Drift is what every round brings anew.
+    eventually(lambda: versions() == versions(), "two rounds between which nothing changes")
 
 
 def test_uninstall_leaves_crds_nodes_and_their_workloads(cluster: ControlPlane, helm: Helm) -> None:
@@ -146,7 +145,7 @@ def test_uninstall_leaves_crds_nodes_and_their_workloads(cluster: ControlPlane, 
     eventually(lambda: admin.exists(pod), "the pod of the StatefulSet")
     before = admin.get(pod)["metadata"]["uid"]
 
-    helm("uninstall", "jil-operator", "-n", SYSTEM, "--wait", "--timeout", "30s")
+    helm("uninstall", "jil-operator", "-n", SYSTEM, "--wait", "--timeout", "200s")
     assert not admin.exists(DEPLOYMENT)
     assert not {name for name in names(cluster, POLICIES) if name.startswith("jil-")}
     assert jil_crds(cluster) == crds
@@ -173,22 +172,23 @@ def test_a_release_of_another_name_takes_kept_crds_over_only_when_told_to(cluste
     helm(*back, "--take-ownership")
 
 
+@pytest.mark.timeout(900)
 def test_everything_can_be_removed_for_good_in_the_documented_order(cluster: ControlPlane, helm: Helm) -> None:
     admin = cluster.admin
     admin.apply(f"{NODES}/ch-zug-01", rig.jil_node("ch-zug-01"))
     for path, name in ((f"{NODES}/ch-zug-01", "ch-zug-01"), (f"/api/v1/namespaces/{JURISDICTION}", JURISDICTION)):
         admin.merge(path, {"metadata": {"annotations": {CONFIRM: name}}})
         admin.delete(path)
-    eventually(lambda: not admin.exists(f"/api/v1/namespaces/{JURISDICTION}"), "the jurisdiction to be gone")
+    eventually(lambda: not admin.exists(f"/api/v1/namespaces/{JURISDICTION}"), "the jurisdiction to be gone", 240)
     helm("uninstall", "ch-finma", "-n", SYSTEM)
     helm("uninstall", "jil-operator", "-n", SYSTEM)
     eventually(lambda: not {name for name in names(cluster, POLICIES) if name.startswith("jil-")}, "the guards to go")
     for name in jil_crds(cluster):
         eventually(lambda name=name: _deleted(cluster, f"{CRDS}/{name}"), f"{name} to be let go")  # type: ignore[misc]
     # The API server's own finalizer looks every 5 s whether the objects of a kind are gone, for up to a minute at a time.
-    eventually(lambda: not jil_crds(cluster), "the CRDs to be gone", 130)
+    eventually(lambda: not jil_crds(cluster), "the CRDs to be gone", 240)
     admin.delete(f"/api/v1/namespaces/{SYSTEM}")
-    eventually(lambda: not admin.exists(f"/api/v1/namespaces/{SYSTEM}"), "the system namespace to be gone")
+    eventually(lambda: not admin.exists(f"/api/v1/namespaces/{SYSTEM}"), "the system namespace to be gone", 240)
 
 
 def _deleted(cluster: ControlPlane, path: str) -> bool:
@@ -212,7 +212,7 @@ def test_i4_uninstalling_a_jurisdiction_takes_the_operators_rights_and_leaves_na
     uid = admin.get(f"/api/v1/namespaces/{JURISDICTION}")["metadata"]["uid"]
     assert admin.get(own)["spec"] == {"zone": "CH/FINMA", "network": "jil-devnet", "release": "jil-1-0-0"}
 
-    helm("uninstall", "ch-finma", "-n", SYSTEM, "--wait", "--timeout", "30s")
+    helm("uninstall", "ch-finma", "-n", SYSTEM, "--wait", "--timeout", "200s")
     assert not admin.exists(BINDING)
     assert not admin.exists(f"/api/v1/namespaces/{JURISDICTION}/resourcequotas/jil")
     assert admin.get(f"/api/v1/namespaces/{JURISDICTION}")["metadata"]["uid"] == uid
@@ -226,7 +226,7 @@ def test_i4_uninstalling_a_jurisdiction_takes_the_operators_rights_and_leaves_na
 def test_the_oldest_supported_kubernetes_takes_the_charts_and_enforces_every_guard() -> None:
     major, minor = SUPPORTED_MINORS[0]
     with ControlPlane(apiserver_flags=[f"--emulated-version={major}.{minor}"]) as old:
-        made = Helm(old.kubeconfig)
+        made = Helm(old)
         made.upgrade_operator()
         made.upgrade_jurisdiction()
         old.admin.create("/api/v1/namespaces", rig.namespace(rig.ELSEWHERE, {}))
@@ -236,13 +236,6 @@ def test_the_oldest_supported_kubernetes_takes_the_charts_and_enforces_every_gua
         listed["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "jil-operator"}
         operator.create("/apis/jil.io/v1alpha1/jilimageallowlists", listed)
         pods = f"/api/v1/namespaces/{rig.JURISDICTION}/pods?dryRun=All"
-        eventually(lambda: _refusal(old, pods) is not None, "the list to be in force")
-        assert f'image "{IMAGE}" may not run in namespace {rig.JURISDICTION}' in str(_refusal(old, pods))
-
-
-def _refusal(cluster: ControlPlane, pods: str) -> str | None:
-    try:
-        cluster.admin.create(pods, rig.pod("probe"))
-    except ApiError as error:
-        return str(error) if error.code == 403 else None
-    return None
+        rig.until_refused(lambda: old.admin.create(pods, rig.pod("probe")), "jil-images")
+        message = rig.refusal(lambda: old.admin.create(pods, rig.pod("probe")))
+        assert f'image "{IMAGE}" may not run in namespace {rig.JURISDICTION}' in message

@@ -7,28 +7,14 @@ from typing import Any
 
 import pytest
 
-from testbed.apiclient import ApiClient, ApiError
+from testbed.apiclient import ApiError
 from tests.cluster.charts import rig
 from tests.cluster.charts.conftest import Installed
-from tests.cluster.charts.rig import ELSEWHERE, JURISDICTION, SYSTEM, eventually, refusal
+from tests.cluster.charts.rig import ELSEWHERE, JURISDICTION, SYSTEM, attributes, eventually, may, refusal
 
 EVERYWHERE = ""
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 READS = ("get", "list", "watch")
-
-
-def attributes(namespace: str, resource: str, verb: str) -> dict[str, str]:
-    """``resource`` is ``plural[/subresource][.group]``."""
-    full, _, group = resource.partition(".")
-    plural, _, subresource = full.partition("/")
-    return {"namespace": namespace, "group": group, "resource": plural, "subresource": subresource, "verb": verb}
-
-
-def may(client: ApiClient, namespace: str, resource: str, verb: str) -> bool:
-    """What a SelfSubjectAccessReview answers the client."""
-    review = {"spec": {"resourceAttributes": attributes(namespace, resource, verb)}}
-    answer = client.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool(answer["status"]["allowed"])
 
 
 ALLOWED = [
@@ -268,8 +254,11 @@ def bound(installed: Installed) -> Installed:
     subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "platform-user"}]
     body = {"metadata": {"name": "people-platform"}, "roleRef": reference, "subjects": subjects}
     installed.admin.create(f"{rbac}/clusterrolebindings", body)
-    # Aggregation is a controller's work, and the authorizer sees new bindings a moment later.
-    eventually(lambda: person_may(installed, "admin", JURISDICTION, "jiljurisdictions.jil.io", "create"), "aggregation")
+    # Aggregation is a controller's work, role by role, and the authorizer sees new bindings a moment later.
+    for person, resource, allowed, _ in PEOPLE:
+        for verb in allowed:
+            asked = (installed, person, JURISDICTION, resource, verb)
+            eventually(lambda asked=asked: person_may(*asked), f"{person} to {verb} {resource}")  # type: ignore[misc]
     eventually(lambda: person_may(installed, "platform", EVERYWHERE, "jilnetworks.jil.io", "create"), "the binding")
     return installed
 
