@@ -208,12 +208,15 @@ class HealthPoller:
                 await self._sleep(self._turns.pause)
 
     async def _turn(self, key: NodeKey) -> None:
+        well = False
         try:
             await self._poll(key)
+            reading = self._readings.get(key)
+            well = reading is not None and _Essence.of(reading).well
         except Exception as error:
             log.error("a reading of a health endpoint failed: %r", error)
-        reading = self._readings.get(key)
-        self._turns.done(key, well=reading is not None and _Essence.of(reading).well)
+        finally:  # also when a leadership ends in the middle of it: the next one reads the node again
+            self._turns.done(key, well=well)
 
     async def _poll(self, key: NodeKey, *, fresh: bool = False) -> None:
         url = self._url(*key)

@@ -186,6 +186,38 @@ async def test_i2_the_answer_of_another_node_is_none(endpoint: Endpoint) -> None
     assert poller.highest({("ns", "b")}) is None
 
 
+async def test_a_reading_that_the_end_of_a_leadership_broke_off_is_made_by_the_next_one() -> None:
+    asked, arrived = 0, asyncio.Event()
+
+    async def never(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        arrived.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", never)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        url = str(server.make_url("/"))
+        poller = HealthPoller(
+            session=session,
+            now=lambda: NOW,
+            on_change=lambda key: None,
+            url=lambda namespace, name: url,
+            interval=0.01,
+        )
+        poller.watch(("ns", "n"))
+        for leadership in (1, 2):
+            arrived.clear()
+            polling = asyncio.create_task(poller.run())
+            async with asyncio.timeout(10):
+                await arrived.wait()
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+            assert asked == leadership
+
+
 async def test_a_node_that_does_not_answer_delays_no_other_ones_turn(endpoint: Endpoint) -> None:
     now = 0.0
 
