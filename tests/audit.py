@@ -113,6 +113,17 @@ def carried_out(event: Mapping[str, Any]) -> bool:
     )
 
 
+def may_be_carried_out(event: Mapping[str, Any]) -> bool:
+    """Whether a request to change something was answered with an error that leaves open whether it did."""
+    return (
+        event.get("stage") == "ResponseComplete"
+        and event.get("responseStatus", {}).get("code", 0) >= 500
+        and event["verb"] in ("create", "update", "patch", "delete")
+        and "objectRef" in event
+        and "dryRun=" not in event.get("requestURI", "")
+    )
+
+
 # -- what was granted ---------------------------------------------------------------------------------------------------
 def _ledgers(done: list[Mapping[str, Any]], system_namespace: str) -> dict[str, _Held]:
     """Grant id -> since when a ledger held it, and until when (None: to the end)."""

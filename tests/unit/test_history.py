@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.history import prove, tally
+from tests.history import prove, tally, unsure
 
 US, OTHER, KUBELET = "operator-a", "operator-b", "kubelet"
 Events = list[dict[str, Any]]
@@ -181,6 +181,18 @@ def test_what_was_removed_and_made_again_is_counted() -> None:
     log.add(US, "create", "leases/ns/l", code=201)
     log.add(KUBELET, "create", "pods/ns/p", code=201)
     assert tally(log.events, users=[US]) == {"create services": 2, "delete services": 1}
+
+
+def test_what_the_api_server_answered_with_an_error_of_its_own_may_have_been_done() -> None:
+    log = Log()
+    log.add(US, "patch", "services/ns/s", code=504)
+    log.add(US, "delete", "services/ns/s", code=500)
+    log.add(US, "patch", "services/ns/s", code=409)
+    log.add(US, "get", "services/ns/s", code=504)
+    log.add(US, "patch", "jilnodes/ns/n/status", code=504)
+    log.add(OTHER, "patch", "services/ns/s", code=504)
+    assert tally(log.events, users=[US]) == {}
+    assert unsure(log.events, users=[US]) == {"create services": 1, "delete services": 1}
 
 
 def test_a_kubelet_that_patches_something_else_afterwards_takes_no_end_back() -> None:
