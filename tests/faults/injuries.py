@@ -8,9 +8,10 @@ counted from the beginning of the turn, so that a point is the same in every run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from tests.faults.old_lists import OldLists
 from tests.faults.proxy import Answer, Exchange, Forward, Script, error_line, status
@@ -18,6 +19,15 @@ from tests.faults.rig import FaultFound, Rig, Slot
 
 #: Seconds that a delayed answer, request or event is late.
 DELAY = 1.5
+
+
+#: What an operator says when its term is over.
+_LOST = "not leading any more"
+
+
+def _log(slot: Slot, start: int = 0) -> str:
+    """What the operator that lives there has written, from a character on."""
+    return slot.life.log_from(start) if slot.life is not None else ""
 
 
 class Injury(Script):
@@ -67,18 +77,30 @@ class _AfterStep(Injury):
         self._admitted = 0
         self._answered = 0
         self._freed: asyncio.Event | None = None
+        self._held = 0
         self._slot: Slot | None = None
 
     def arm(self, rig: Rig) -> None:
         self._slot = rig.a
         super().arm(rig)
 
+    @contextlib.asynccontextmanager
+    async def _holding(self) -> AsyncIterator[None]:
+        """A request that goes no further until the injury lets it."""
+        assert self._freed is not None
+        self._held += 1
+        try:
+            await self._freed.wait()
+            yield
+        finally:
+            self._held -= 1
+
     async def exchange(self, exchange: Exchange, forward: Forward) -> Answer | None:
         if self._freed is None:
             self._freed = asyncio.Event()
         if (self.struck and not exchange.watch) or (exchange.step and self._admitted >= self.index):
-            await self._freed.wait()
-            return None
+            async with self._holding():
+                return None
         if not exchange.step:
             return await forward()
         self._admitted += 1
@@ -92,8 +114,8 @@ class _AfterStep(Injury):
                 assert self._slot is not None
                 self._slot.signal(self.deadly)
         if self.struck:
-            await self._freed.wait()
-            return None
+            async with self._holding():
+                return None
         return answer
 
 
@@ -123,6 +145,7 @@ class TwoLeaders(_AfterStep):
     def __init__(self, index: int) -> None:
         super().__init__(index)
         self._taken_over = False
+        self._written = 0
 
     def arm(self, rig: Rig) -> None:
         rig.b.proxy.script = Script()
@@ -132,7 +155,8 @@ class TwoLeaders(_AfterStep):
 
     def tend(self, rig: Rig) -> bool:
         if self.struck and not self._taken_over:
-            rig.until(lambda: rig.holder() == rig.b.user, "the other operator to take over", 30)
+            rig.until(lambda: rig.holder() == rig.b.user, "the other operator to take over")
+            self._written = len(_log(rig.b))
             self._taken_over = True
         return self._taken_over
 
@@ -140,9 +164,14 @@ class TwoLeaders(_AfterStep):
         """All is calm under the new leader: now the old one goes on, with everything that it had in mind."""
         self._loose(rig)
         rig.a.proxy.script = Script()
-        before = rig.a.proxy.steps
+        before, said = rig.a.proxy.steps, len(_log(rig.a))
         rig.a.signal(signal.SIGCONT)
+        rig.until(
+            lambda: rig.a.proxy.steps > before or _LOST in _log(rig.a, said), "the deposed leader to see that it is one"
+        )
         time.sleep(1.2)
+        if _LOST in _log(rig.b, self._written):
+            return  # The machine stood still, and the new leader's term is over too: what is lawful then, the log proves.
         if (wrote := rig.a.proxy.steps - before) > 0:
             raise FaultFound(f"the deposed leader sent {wrote} writes after it was resumed: {rig.recent(wrote)}")
         if rig.holder() != rig.b.user:
@@ -153,7 +182,7 @@ class TwoLeaders(_AfterStep):
         loop = rig.a.proxy.loop
         if self._freed is not None and loop is not None:
             loop.call_soon_threadsafe(self._freed.set)
-            time.sleep(0.2)
+            rig.until(lambda: self._held == 0, "what was held to go its way")
 
 
 class Overtaken(TwoLeaders):
@@ -168,15 +197,15 @@ class Overtaken(TwoLeaders):
         if self.struck:
             if exchange.watch:
                 return await forward()
-            await self._freed.wait()
-            return None
+            async with self._holding():
+                return None
         if not self._strikes(exchange):
             return await forward()
         assert self._slot is not None
         self._slot.signal(self.deadly)
-        await self._freed.wait()
-        # The sender's end of the connection is about to be severed; the request is in the network all the same.
-        return await asyncio.shield(forward())
+        async with self._holding():
+            # The sender's end of the connection is about to be severed; the request is in the network all the same.
+            return await asyncio.shield(forward())
 
 
 class Status(Injury):
@@ -330,8 +359,8 @@ class Ended(_Event):
 
 
 class Frozen(Injury):
-    """After step ``index`` the operator dies, and for ``THAW`` seconds the next one is shown the lists of before the
-    turn, and no events. What it reads one by one is true, and so is what it writes."""
+    """After step ``index`` the operator dies, and for ``THAW`` seconds of its work the next one is shown the lists of
+    before the turn, and no events. What it reads one by one is true, and so is what it writes."""
 
     THAW = 4.0
 
@@ -339,6 +368,7 @@ class Frozen(Injury):
         super().__init__(index)
         self._old: OldLists | None = None
         self._crash = Crash(index)
+        self._begun = False
         self._thaw: float | None = None
 
     def arm(self, rig: Rig) -> None:
@@ -349,8 +379,10 @@ class Frozen(Injury):
     def tend(self, rig: Rig) -> bool:
         assert self._old is not None
         self.struck = self._crash.struck
-        if self._crash.struck and self._thaw is None:
+        if self._crash.struck and not self._begun:
             self._old.begin(rig)
+            self._begun = True
+        if self._begun and self._thaw is None and "the store is full" in _log(rig.a):
             self._thaw = time.monotonic() + self.THAW
         if self._thaw is not None and time.monotonic() > self._thaw and rig.a.proxy.mute:
             self._old.thaw(rig)

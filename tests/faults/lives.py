@@ -50,7 +50,7 @@ class Life:
     def kill(self) -> None:
         """SIGKILL; returns when the process is gone."""
         self.signal(signal.SIGKILL)
-        if self._handle >= 0 and not select.select([self._handle], [], [], 30)[0]:
+        if self._handle >= 0 and not select.select([self._handle], [], [], 90)[0]:
             raise AssertionError(f"operator {self.pid} outlived SIGKILL")
 
     def forget(self) -> None:
@@ -61,8 +61,12 @@ class Life:
 
     def words(self, characters: int = 3000) -> str:
         """The end of its log."""
+        return self.log_from()[-characters:]
+
+    def log_from(self, start: int = 0) -> str:
+        """Its log from a character on."""
         with contextlib.suppress(FileNotFoundError):
-            return self.log.read_text(errors="replace")[-characters:]
+            return self.log.read_text(errors="replace")[start:]
         return ""
 
 
@@ -83,7 +87,7 @@ class Lives:
     def __exit__(self, *_: object) -> None:
         assert self._parent.stdin is not None
         self._parent.stdin.close()
-        self._parent.wait(20)
+        self._parent.wait(60)
 
     def begin(self, log: Path, env: Mapping[str, str], plant: str = "") -> Life:
         """Fork one operator."""

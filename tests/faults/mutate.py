@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import Any
 import yaml
 
 from testbed.apiclient import ApiClient, ApiError
-from tests.faults import points
 from tests.faults.rig import FaultFound, Rig
 from tests.faults.scene import MERGE, Place, Scene
 from tests.sim.world import JIL
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
+#: How often a server that is busy is asked.
+ATTEMPTS = 10
 Path_ = tuple[str | int, ...]
 _GONE = object()
 #: Looks like a letter and is another one.
@@ -148,12 +150,18 @@ def drawn(plural: str, spec: dict[str, Any], count: int, seed: int) -> list[Muta
 
 # -- refused, or not ----------------------------------------------------------------------------------------------------
 def ask(api: ApiClient, collection: str, body: dict[str, Any]) -> ApiError | None:
-    """What the API server says to a new object, without making it: None when it would take it."""
-    try:
-        api.request("POST", f"{collection}?dryRun=All&fieldValidation=Strict", body)
-    except ApiError as refusal:
-        return refusal
-    return None
+    """What the API server says to a new object, without making it: None when it would take it. A server that is busy, or
+    has just read a CRD anew, says nothing of the object: it is asked again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            api.request("POST", f"{collection}?dryRun=All&fieldValidation=Strict", body)
+        except ApiError as refusal:
+            if attempt + 1 < ATTEMPTS and (refusal.code == 429 or refusal.code >= 500):
+                time.sleep(1)
+                continue
+            return refusal
+        return None
+    raise AssertionError("there is a last attempt")
 
 
 def unreadable(mutation: Mutation, refusal: ApiError) -> str:
@@ -185,7 +193,7 @@ def there_and_back(rig: Rig, mutation: Mutation) -> str:
             raise FaultFound(fault)
         return "refused"
     try:
-        rig.until(lambda: _stands(scene), f"the node to say where it stands under {mutation}", 30)
+        rig.until(lambda: _stands(scene), f"the node to say where it stands under {mutation}")
         rig.calm(f"under {mutation}")
         refusal = _put(rig, scene, first)
         if refusal is not None:
@@ -194,13 +202,12 @@ def there_and_back(rig: Rig, mutation: Mutation) -> str:
             rig.fresh()
             return "one way"
         rig.until(
-            lambda: scene.at(Place.READY) and not list(points.differences(rig, scene.shape(), Place.READY)),
+            lambda: scene.at(Place.READY) and not rig.differences(Place.READY),
             f"the first state to come back after {mutation}",
-            30,
         )
         rig.calm(f"back from {mutation}")
     except FaultFound as found:
-        left = list(points.differences(rig, scene.shape(), Place.READY))[:10]
+        left = rig.differences(Place.READY)[:10]
         rig.a.kill()
         rig.fresh()
         raise FaultFound("\n".join([f"{mutation} and back", *left, str(found)])) from None

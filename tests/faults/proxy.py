@@ -93,6 +93,8 @@ class Proxy:
         self.requests: list[tuple[str, str]] = []
         self.steps = 0
         """Writes that were forwarded and are steps of a reconcile."""
+        self.renewals = 0
+        """Writes to Leases that the server accepted."""
         self.url = ""
         self._streams: set[web.StreamResponse] = set()
         self._inject: dict[str, bytes] = {}
@@ -102,13 +104,13 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        assert self._ready.wait(20), "the proxy did not start"
+        assert self._ready.wait(60), "the proxy did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self.loop is not None
         self.loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(20)
+        self._thread.join(60)
 
     def cut(self) -> None:
         """Break every watch stream that is open."""
@@ -180,6 +182,8 @@ class Proxy:
         if exchange.step:
             self.steps += 1
         async with self._send(request, exchange) as answer:
+            if exchange.method in WRITES and "/leases" in exchange.path and answer.status < 300:
+                self.renewals += 1
             return Answer(answer.status, _plain(answer.headers), await answer.read())
 
     async def _watch(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:

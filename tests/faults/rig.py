@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -33,8 +34,10 @@ SETTINGS = {
     "JIL_LOG_LEVEL": "info",
     "JIL_HEALTH_INTERVAL": "0.5",
 }
-#: Seconds without a step that count as rest, and how soon it must begin.
-CALM, REST = 1.2, 20.0
+#: Seconds without a step that count as rest, renewals of the leader's lease in them, and how soon it must begin.
+CALM, RENEWALS, REST = 1.2, 2, 60.0
+#: Seconds in which what is not there yet after a turn may still come.
+SETTLE = 60.0
 
 
 class FaultFound(AssertionError):
@@ -89,6 +92,23 @@ class Slot:
             self.life.signal(number)
 
 
+class Stillness:
+    """Since when no step was taken. A machine that stands still takes none either, so the leader must be seen at work."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._begin()
+
+    def _begin(self) -> None:
+        self.steps, self._since, self._renewed = self._rig.steps, time.monotonic(), self._rig.renewals
+
+    def lasts(self) -> bool:
+        """Whether it lasts long enough to be called rest."""
+        if self._rig.steps != self.steps:
+            self._begin()
+        return time.monotonic() - self._since >= CALM and self._rig.renewals - self._renewed >= RENEWALS
+
+
 class Rig:
     """``with Rig(lives, folder) as rig``: a control plane of its own, a simulated world, room for two operators."""
 
@@ -98,7 +118,7 @@ class Rig:
         self.folder = folder
         self.plant = plant
         self.settings = settings
-        self.patience = float(os.environ.get("JIL_FAULT_PATIENCE", "60"))
+        self.patience = float(os.environ.get("JIL_FAULT_PATIENCE", "120"))
         self._numbers = itertools.count(1)
         self.scene: Scene | None = None
         self.turns_of_scene = 0
@@ -167,6 +187,11 @@ class Rig:
         """Writes of all operators so far that were steps of a reconcile."""
         return self.a.proxy.steps + self.b.proxy.steps
 
+    @property
+    def renewals(self) -> int:
+        """Leases taken or renewed so far."""
+        return self.a.proxy.renewals + self.b.proxy.renewals
+
     # -- scenes ------------------------------------------------------------------------------------------------------
     def fresh(self) -> Scene:
         """A new scene; the one before is taken away."""
@@ -197,6 +222,10 @@ class Rig:
         self.until(lambda: self.scene is not None and self.scene.at(turn.end), f"{turn.name} without a fault")
         self.scene.place = turn.end
         self.calm(f"after {turn.name}")
+        if turn.end in self.reference:
+            # Not judged here: what stays different is found where it is looked for.
+            with contextlib.suppress(FaultFound):
+                self.until(lambda: not self.differences(turn.end), "its usual end", min(SETTLE, self.patience))
         return self.steps - before
 
     def learn(self, runs: int = 2) -> dict[str, int]:
@@ -209,21 +238,47 @@ class Rig:
             self.fresh()
             self.ensure()
             for turn in TURNS.values():
-                begun = self.plane.audit_position()
-                taken = self.undisturbed(turn)
+                begun, before = self.plane.audit_position(), self.steps
+                self.undisturbed(turn)
+                shape, taken = self._shape_at_rest(), self.steps - before
                 self.tallies.setdefault(turn.name, []).append(tally(self.audit(begun), users=self.users))
                 steps[turn.name] = min(taken, steps.get(turn.name, taken))
-                assert self.scene is not None
-                shape = self.scene.shape()
                 known = self.reference.setdefault(turn.end, shape)
                 self.reference[turn.end] = {path: value for path, value in known.items() if shape.get(path) == value}
         return steps
 
+    def _shape_at_rest(self) -> dict[str, str]:
+        """The scene's shape when it is the same at two moments of rest: everything else is measured by it."""
+        assert self.scene is not None
+        shape: dict[str, str] = {}
+        for _ in range(20):
+            before, shape = shape, self.scene.shape()
+            if shape == before:
+                return shape
+            self.calm("to be learnt")
+        raise FaultFound(f"the node changes and changes though nothing happens to it\n{self.words()}")
+
+    def differences(self, place: Place) -> list[str]:
+        """Where the scene's shape is not that of the reference at ``place``."""
+        reference = self.reference.get(place)
+        if reference is None or self.scene is None:
+            raise AssertionError("the rig has learnt no reference: call learn() first")
+        shape = self.scene.shape()
+        found = [
+            f"{path} is {shape.get(path, 'not there')}, without the fault {value}"
+            for path, value in reference.items()
+            if shape.get(path) != value
+        ]
+        strange = {path.partition(": ")[0] for path in shape} - {path.partition(": ")[0] for path in reference}
+        return found + [f"{name} is there, and without the fault it is not" for name in sorted(strange)]
+
     # -- waiting -----------------------------------------------------------------------------------------------------
     def until(self, condition: Callable[[], object], what: str, seconds: float | None = None) -> None:
-        """Poll; raises FaultFound with the operators' last words."""
-        deadline, last = time.monotonic() + (seconds or self.patience), ""
-        while time.monotonic() < deadline:
+        """Poll; raises FaultFound with the operators' last words. A machine that stood still has not looked at anything:
+        it looks once more when the time is over."""
+        deadline, over, last = time.monotonic() + (seconds or self.patience), False, ""
+        while not over:
+            over = time.monotonic() >= deadline
             try:
                 if condition():
                     return
@@ -234,15 +289,12 @@ class Rig:
 
     def calm(self, when: str) -> None:
         """Soon nothing is written any more. What is told of a node may still follow its last step by a moment."""
-        deadline = time.monotonic() + REST
-        seen, since = self.steps, time.monotonic()
-        while time.monotonic() - since < CALM:
-            if self.steps != seen:
-                seen, since = self.steps, time.monotonic()
+        deadline, still = time.monotonic() + min(REST, self.patience), Stillness(self)
+        while not still.lasts():
             if time.monotonic() > deadline:
                 raise FaultFound(f"{when}: the operator does not come to rest, last writes {self.recent()}")
             time.sleep(0.02)
-        self._calm_since = seen
+        self._calm_since = still.steps
 
     def recent(self, count: int = 5) -> list[str]:
         """The last writes."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from testbed.apiclient import ApiError
 from tests import audit, history
-from tests.faults import points
 from tests.faults.old_lists import OldLists
 from tests.faults.rig import FaultFound, Rig
 from tests.faults.scene import BRING_UP, CORE, MERGE, Place, Scene
@@ -41,7 +40,6 @@ def key_is_lost(rig: Rig) -> None:
     rig.until(
         lambda: rig.world.condition(scene.namespace, scene.name, "IdentityReady").get("reason") == "KeyLost",
         "the loss to be told",
-        30,
     )
     rig.calm("with a lost key")
     made = [key for key in scene.facts() if key.startswith("secret ") and key.endswith("validator-key")]
@@ -76,7 +74,6 @@ def name_is_taken(rig: Rig) -> None:
             or rig.world.condition(scene.namespace, scene.name, "Ready").get("reason") == "NameTaken"
         ),
         "the taken name to be told",
-        30,
     )
     wrong = []
     for path, made in before.items():
@@ -101,7 +98,7 @@ def pod_vanishes(rig: Rig) -> None:
     rig.world.kubelet.lose()
     try:
         rig.world.api.request("DELETE", pod, {"gracePeriodSeconds": 0})
-        rig.until(lambda: _uid(rig, pod) not in ("", uid), "the StatefulSet to make another pod", 30)
+        rig.until(lambda: _uid(rig, pod) not in ("", uid), "the StatefulSet to make another pod")
     finally:
         rig.world.kubelet.find()
     rig.ensure()
@@ -111,7 +108,6 @@ def pod_vanishes(rig: Rig) -> None:
             or _permit(rig, pod)
         ),
         "the next pod to be held back",
-        30,
     )
     wrong = [f"pod {pod} was let start: {_permit(rig, pod)}"] if _permit(rig, pod) else []
     wrong += _lawful(rig, scene)
@@ -127,10 +123,8 @@ def children_vanish(rig: Rig) -> None:
         for item in rig.world.api.get(f"{base}/{scene.namespace}/{plural}")["items"]:
             rig.world.api.delete(f"{base}/{scene.namespace}/{plural}/{item['metadata']['name']}")
     rig.world.api.delete(f"{APPS}/{scene.namespace}/deployments/{scene.name}-health")
-    rig.until(
-        lambda: not list(points.differences(rig, scene.shape(), Place.READY)), "what was deleted to come back", 30
-    )
-    rig.until(lambda: scene.at(Place.READY), "the node to be ready again", 30)
+    rig.until(lambda: not rig.differences(Place.READY), "what was deleted to come back")
+    rig.until(lambda: scene.at(Place.READY), "the node to be ready again")
     rig.calm("after its children came back")
     now = scene.facts()
     _wrong([f"{what} changed" for what, value in facts.items() if now.get(what) != value], rig)
@@ -145,11 +139,13 @@ def status_is_wiped(rig: Rig) -> None:
     _strip(rig, scene)
     scene.apply()
     rig.ensure()
-    rig.until(lambda: scene.at(Place.READY), "the node to be ready again", 40)
+    rig.until(
+        lambda: scene.at(Place.READY) and not rig.differences(Place.READY), "the node to be ready, and as it was, again"
+    )
     rig.calm("after its status was wiped")
     now = scene.facts()
     wrong = [f"{what} was {value}, is {now.get(what)}" for what, value in facts.items() if now.get(what) != value]
-    wrong += [*points.differences(rig, scene.shape(), Place.READY), *_lawful(rig, scene)]
+    wrong += [*rig.differences(Place.READY), *_lawful(rig, scene)]
     _wrong(wrong, rig)
 
 
@@ -163,9 +159,8 @@ def status_lies(rig: Rig) -> None:
         rig.world.api.request("PATCH", f"{scene.path}/status", status, content_type=MERGE)
     rig.ensure()
     rig.until(
-        lambda: not list(points.differences(rig, scene.shape(), Place.READY)) and scene.at(Place.READY),
+        lambda: not rig.differences(Place.READY) and scene.at(Place.READY),
         "the node to be brought up whatever its status says",
-        40,
     )
     scene.place = Place.READY
     rig.calm("after a status that lied")
@@ -179,9 +174,11 @@ def old_deletion_is_seen_again(rig: Rig) -> None:
     """
     scene = rig.scene_at(Place.READY)
     scene.delete()
-    rig.until(lambda: _replicas(rig, scene, "validator") == 0, "the deletion to reach the validator", 40)
+    rig.until(lambda: _replicas(rig, scene, "validator") == 0, "the deletion to reach the validator")
+    rig.a.kill()  # the deletion goes no further than this
     old = OldLists(rig)
-    rig.until(lambda: scene.at(Place.DELETED), "the deletion to end", 40)
+    rig.ensure()
+    rig.until(lambda: scene.at(Place.DELETED), "the deletion to end")
     scene.place = Place.DELETED
     rig.scene_at(Place.READY)
     _nothing_is_taken_down(rig, scene, old)
@@ -191,12 +188,12 @@ def old_stop_is_seen_again(rig: Rig) -> None:
     """Stale view: a node was stopped and started; a restarted operator is shown the lists from the stop."""
     scene = rig.scene_at(Place.READY)
     scene.state("Stopped")
-    rig.until(lambda: _stopping(rig, scene), "the stop to begin", 40)
+    rig.until(lambda: _stopping(rig, scene), "the stop to begin")
     rig.a.kill()  # the stop goes no further than this
     old = OldLists(rig)
     scene.state("Running")
     rig.ensure()
-    rig.until(lambda: scene.at(Place.READY), "the node to be ready again", 40)
+    rig.until(lambda: scene.at(Place.READY), "the node to be ready again")
     scene.place = Place.READY
     rig.calm("after the start")
     _nothing_is_taken_down(rig, scene, old)
@@ -205,11 +202,11 @@ def old_stop_is_seen_again(rig: Rig) -> None:
 def _nothing_is_taken_down(rig: Rig, scene: Scene, old: OldLists) -> None:
     begun = rig.plane.audit_position()
     old.begin(rig)
-    rig.until(lambda: "the store is full" in (rig.a.life.words(20_000) if rig.a.life else ""), "the operator to start")
+    rig.until(lambda: rig.a.life is not None and "the store is full" in rig.a.life.log_from(), "the operator to start")
     time.sleep(4)
     old.thaw(rig)
     time.sleep(2)  # what an old view made it say of the node is put right first
-    rig.until(lambda: scene.at(Place.READY), "the node to be ready as it was", 40)
+    rig.until(lambda: scene.at(Place.READY), "the node to be ready as it was")
     rig.calm("after the thaw")
     taken = audit.disruptions([one for one in rig.audit(begun) if audit.carried_out(one)])
     wrong = [f"taken down by an old view: {one}" for one in taken if one.user in rig.users]
@@ -235,7 +232,7 @@ def _stopping(rig: Rig, scene: Scene) -> bool:
 def _strip(rig: Rig, scene: Scene) -> None:
     rig.world.api.delete(scene.path)
     rig.world.api.request("PATCH", scene.path, {"metadata": {"finalizers": []}}, content_type=MERGE)
-    rig.until(lambda: scene.node() is None, "the JILNode to be gone", 10)
+    rig.until(lambda: scene.node() is None, "the JILNode to be gone")
 
 
 def _uid(rig: Rig, path: str) -> str:
