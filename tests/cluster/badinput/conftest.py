@@ -12,9 +12,11 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -93,14 +95,14 @@ class Bad:
         context = ssl.create_default_context(cafile=str(authority.pair.certificate))
 
         def verifies() -> bool:
-            with socket.create_connection(("127.0.0.1", self.door.port), timeout=5) as raw:
+            with socket.create_connection(("127.0.0.1", self.door.port), timeout=30) as raw:
                 try:
                     context.wrap_socket(raw, server_hostname="localhost").close()
                 except ssl.SSLError:
                     return False
                 return True
 
-        self.world.until(verifies, "the API server to show its new certificate", 70)
+        self.world.until(verifies, "the API server to show its new certificate")
 
     def says(self, process: subprocess.Popen[bytes], *words: str) -> None:
         """Wait until the operator's log has one line with all the words."""
@@ -113,6 +115,30 @@ class Bad:
     def leads(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the operator leads."""
         self.says(process, "leading with fencing number")
+
+    def writes(self, home: Home, since: int) -> list[str]:
+        """What operators wrote in the jurisdiction's namespace since a place in the audit log, samples left out."""
+        return [
+            entry["requestURI"]
+            for entry in self._of_operators(since)
+            if f"/namespaces/{home.namespace}/" in entry["requestURI"]
+            and "jil-operator-samples" not in entry["requestURI"]
+        ]
+
+    def rests(self, home: Home) -> bool:
+        """Whether the leader writes nothing in the namespace for seconds in which it is seen to be at work."""
+        since = self.world.plane.audit_position()
+        time.sleep(4.5)
+        renewals = [entry for entry in self._of_operators(since) if "/leases/" in entry["requestURI"]]
+        return len(renewals) >= 2 and not self.writes(home, since)
+
+    def _of_operators(self, since: int) -> Iterator[dict[str, Any]]:
+        return (
+            entry
+            for entry in self.world.plane.audit_entries(since)
+            if entry["verb"] in ("create", "update", "patch", "delete")
+            and entry.get("userAgent", "").startswith("jil-operator/")
+        )
 
 
 @pytest.fixture(scope="package")
@@ -140,7 +166,7 @@ def _no_operator_stays(request: pytest.FixtureRequest) -> Iterator[None]:
                 process.terminate()
         for process in made.world.operators:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+                process.wait(60)
             made.world.kill(process)
         made.world.kubelet.fates.clear()
         made.door.open()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 
-from testbed.ports import free_ports
+from testbed.ports import LOOPBACK, free_ports
 
 
 class Door:
@@ -14,6 +15,10 @@ class Door:
 
     def __init__(self, target: int) -> None:
         (self.port,) = free_ports(1)
+        # Bound as long as the door stands, and never listened on: while it is shut nobody else may have the port.
+        self._frame = socket.socket()
+        self._frame.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._frame.bind((LOOPBACK, self.port))
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
@@ -27,15 +32,16 @@ class Door:
     def __exit__(self, *_: object) -> None:
         self.shut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
+        self._frame.close()
 
     def open(self) -> None:
         """Connections are accepted from now on."""
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(60)
 
     def shut(self) -> None:
         """Nobody listens any more, and every connection is broken."""
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(60)
 
     def slam(self) -> None:
         """Every connection is broken; new ones are accepted."""
@@ -44,7 +50,7 @@ class Door:
 
     async def _open(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._pass, LOOPBACK, self.port)
 
     async def _shut(self) -> None:
         if self._server is not None:
@@ -57,7 +63,7 @@ class Door:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            upstream_reader, upstream_writer = await asyncio.open_connection(LOOPBACK, self._target)
             self._writers |= {writer, upstream_writer}
             await asyncio.gather(_pump(reader, upstream_writer), _pump(upstream_reader, writer))
             self._writers -= {writer, upstream_writer}

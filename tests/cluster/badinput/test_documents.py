@@ -33,7 +33,7 @@ def _kubectl(bad: Bad, text: str, folder: Path) -> tuple[int, str]:
     file = folder / "objects.yaml"
     file.write_text(text)
     command = [str(bad.world.plane.kubectl), "--kubeconfig", str(bad.world.plane.kubeconfig), "apply", "-f", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 

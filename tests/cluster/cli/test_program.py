@@ -73,7 +73,7 @@ def test_a_password_is_asked_for_in_a_terminal_and_not_shown(installed: dict[str
             terminal.stdin.write(b"secret-horse\n")
             terminal.stdin.flush()
         shown += terminal.stdout.read()
-        assert terminal.wait(60) == 0, shown
+        assert terminal.wait(120) == 0, shown
     assert b"secret-horse" not in shown
     assert b"publicKey" in shown
     assert "BEGIN ENCRYPTED PRIVATE KEY" in key.read_text()
@@ -98,11 +98,11 @@ def test_a_command_that_is_told_to_end_leaves_no_key_of_a_kubeconfig_behind(
         (tmp_path / "config").write_text(yaml.safe_dump(config))
         command = ["jilctl", "keys", "list", "--network", "n1", "--kubeconfig", str(tmp_path / "config")]
         with subprocess.Popen(command, env={**installed, "TMPDIR": str(temporary)}) as process:
-            silent.settimeout(60)
+            silent.settimeout(120)
             connection, _ = silent.accept()  # it has read its kubeconfig, and waits for an answer that does not come
             try:
                 process.terminate()
-                code = process.wait(timeout=30)
+                code = process.wait(timeout=120)
             finally:
                 connection.close()
                 process.kill()
