@@ -1,7 +1,7 @@
 """A whole network of four comes up on the simulated rig, and what that costs in requests.
 
-Five seconds is what it takes on two idle cores (`make bench` measures it); here only what a slow machine cannot change
-is held tight: the number of requests.
+Five seconds is what it takes on two idle cores (`make bench` measures it); here only what a slow machine hardly changes
+is held tight: the number of requests. A node that waits is looked at every five seconds, for a few requests each time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from tests.sim.world import World
 DEADLINE_S = 240.0
 REQUESTS_PER_NODE = 200
 READS_OF_SECRETS_PER_NODE = 14
+SLOW_S = 60.0
+"""From here on the looks count that a node which waits costs: so many requests in a second."""
+REQUESTS_PER_SECOND = 1.0
 
 
 def test_four_nodes_are_ready_within_the_deadline_and_ask_for_little(world: World) -> None:
@@ -32,5 +35,5 @@ def test_four_nodes_are_ready_within_the_deadline_and_ask_for_little(world: Worl
         if entry.get("userAgent", "").startswith("jil-operator") and not beside:
             asked[(entry["verb"], resource)] += 1
     print(f"four nodes Ready after {took:.1f} s, {asked.total()} requests of the operator: {asked.most_common(8)}")
-    assert asked.total() <= 4 * REQUESTS_PER_NODE, asked
+    assert asked.total() <= 4 * (REQUESTS_PER_NODE + max(0.0, took - SLOW_S) * REQUESTS_PER_SECOND), asked
     assert asked[("get", "secrets")] <= 4 * READS_OF_SECRETS_PER_NODE, asked
