@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ MOST = 400
 def main() -> int:
     """0 when nothing was found and every family of which all was asked for was run whole."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worlds, and who runs in them, end too
     state = Path(arguments.state) if arguments.state else _state_file()
     if arguments.shard is None and arguments.worlds > 1 and not arguments.point:
         return _side_by_side(arguments, state)
@@ -82,7 +84,11 @@ def _side_by_side(arguments: argparse.Namespace, state: Path) -> int:
         )
         for shard in range(arguments.worlds)
     ]
-    codes = [child.wait() for child in children]
+    try:
+        codes = [child.wait() for child in children]
+    finally:
+        for child in children:
+            child.terminate()
     _summary(list(_read(state)), time.monotonic() - begun)
     return max(codes, default=0)
 
