@@ -278,6 +278,8 @@ class ControlPlane:
                 f"--audit-policy-file={audit.POLICY}",
                 f"--audit-log-path={self.audit_log}",
                 "--audit-log-mode=blocking-strict",
+                # MB. By default it begins anew after 100: positions in it would lead nowhere.
+                "--audit-log-maxsize=100000",
                 "--shutdown-delay-duration=0s",
                 "--profiling=false",
                 *self._flags[APISERVER],
