@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -35,6 +36,8 @@ class Injury(Script):
 
     lawful = True
     """Whether all that the server sees of the operators must be lawful (else the proxy itself bends the history)."""
+    about = ""
+    """What the requests that are counted are about: a pattern for "METHOD /path"; "" counts all."""
 
     def __init__(self, index: int) -> None:
         """``index`` counts what the injury counts (steps, requests, watch events) from 1."""
@@ -57,8 +60,11 @@ class Injury(Script):
         """Whether the request is one of those that are counted."""
         return exchange.step
 
+    def _meant(self, exchange: Exchange) -> bool:
+        return bool(re.search(self.about, f"{exchange.method} {exchange.path.partition('?')[0]}"))
+
     def _strikes(self, exchange: Exchange) -> bool:
-        if self.struck or not self._counts(exchange):
+        if self.struck or not self._counts(exchange) or not self._meant(exchange):
             return False
         self._seen += 1
         if self._seen == self.index:
@@ -68,7 +74,10 @@ class Injury(Script):
 
 
 class _AfterStep(Injury):
-    """Lets exactly the first ``index`` steps through, in the order in which they arrive, then stops the process."""
+    """Lets exactly the first ``index`` steps through, in the order in which they arrive, then stops the process.
+
+    With ``about``: of those that are meant; what else is under way when the last of them is answered may get through.
+    """
 
     deadly = signal.SIGKILL
 
@@ -101,7 +110,7 @@ class _AfterStep(Injury):
         if (self.struck and not exchange.watch) or (exchange.step and self._admitted >= self.index):
             async with self._holding():
                 return None
-        if not exchange.step:
+        if not exchange.step or not self._meant(exchange):
             return await forward()
         self._admitted += 1
         try:
@@ -374,6 +383,7 @@ class Frozen(Injury):
     def arm(self, rig: Rig) -> None:
         """The lists of now are kept: they are what will be shown."""
         self._old = OldLists(rig)
+        self._crash.about = self.about
         self._crash.arm(rig)
 
     def tend(self, rig: Rig) -> bool:

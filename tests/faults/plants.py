@@ -15,8 +15,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Plant:
-    """``put_in`` patches the operator. ``noticed_by``: points (``family/turn/index``) and trials, in the order in which
-    they are tried; one of them must fail, with words that the pattern ``because`` finds."""
+    """``put_in`` patches the operator. ``noticed_by``: points (by what they are about where the index counts) and trials, in
+    the order in which they are tried; one of them must fail, with words that the pattern ``because`` finds."""
 
     name: str
     what: str
@@ -294,8 +294,8 @@ PLANTS: dict[str, Plant] = {
             "forgotten-requeue",
             "what failed is not tried again",
             _forgotten_requeue,
-            ["answer-500/start/2", "answer-500/re-apply/6", "answer-500/delete/5"],
-            "waited .* s for",
+            ["answer-500/stop/ledger", "answer-500/delete/let-go"],
+            "Status struck: waited .* s for",
         ),
         Plant(
             "status-is-truth",
@@ -350,15 +350,15 @@ PLANTS: dict[str, Plant] = {
             "ignored-fence",
             "a leader that lost its lease goes on writing",
             _ignored_fence,
-            ["two-leaders/bring-up/20", "two-leaders/bring-up/24", "two-leaders/re-apply/9", "two-leaders/re-apply/12"],
+            ["two-leaders/re-apply/workload", "two-leaders/re-apply/service", "two-leaders/bring-up/workload"],
             "deposed leader sent|holds the lease",
         ),
         Plant(
             "finalizer-first",
             "a deleted node is let go before it is down",
             _finalizer_first,
-            ["crash/delete/40"],
-            "without the fault it is not|without the fault",
+            ["crash/delete/let-go"],
+            "is there, and without the fault it is not",
         ),
         Plant(
             "never-at-rest",

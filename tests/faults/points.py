@@ -50,25 +50,37 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+#: Requests by what they are about: their place in a turn moves with every change of the order in which things are written.
+ABOUT: dict[str, str] = {
+    "service": r"PATCH .*/services/",
+    "workload": r"PATCH .*/(statefulsets|deployments)/",
+    "ledger": r"PUT .*/configmaps/ledger-",
+    "let-go": r"PATCH .*/jilnodes/[^/]+$",
+}
+
+
 @dataclass(frozen=True)
 class Point:
-    """``family/turn/index``, e.g. ``crash/bring-up/17``."""
+    """``family/turn/index``, e.g. ``crash/bring-up/17``; or the first request about something, ``crash/delete/let-go``."""
 
     family: str
     turn: str
     index: int
+    about: str = ""
 
     def __str__(self) -> str:
-        return f"{self.family}/{self.turn}/{self.index}"
+        return f"{self.family}/{self.turn}/{self.about or self.index}"
 
     @classmethod
     def parse(cls, text: str) -> Point:
         """Raises ValueError for what is no point."""
         family, turn, index = (*text.split("/"), "", "")[:3]
+        if family in FAMILIES and FAMILIES[family].counts != "events" and turn in TURNS and index in ABOUT:
+            return cls(family, turn, 1, index)
         if family not in FAMILIES or turn not in TURNS or not index.isdigit() or int(index) < 1:
             raise ValueError(
                 f"{text!r} is no point; write FAMILY/TURN/INDEX with one of {', '.join(FAMILIES)} and one of"
-                f" {', '.join(TURNS)}, such as crash/bring-up/17"
+                f" {', '.join(TURNS)}, such as crash/bring-up/17; for INDEX also one of {', '.join(ABOUT)}"
             )
         return cls(family, turn, int(index))
 
@@ -92,6 +104,7 @@ def run(rig: Rig, point: Point) -> Outcome:
     """Hurt, watch, prove. Whatever is found, the rig is fit for the next point afterwards."""
     begun = time.monotonic()
     injury = FAMILIES[point.family].make(point.index)
+    injury.about = ABOUT.get(point.about, "")
     try:
         struck = _hurt(rig, TURNS[point.turn], injury)
     except FaultFound as found:
@@ -132,7 +145,11 @@ def _watch(rig: Rig, scene: Scene, turn: Turn, injury: Injury) -> None:
         # The last step of a turn may come a moment after its end is told.
         return tended or (not injury.struck and rests)
 
-    rig.until(over, f"{turn.name} to end though {type(injury).__name__} struck ({injury.struck})")
+    try:
+        rig.until(over, f"{turn.name} to end")
+    except FaultFound as found:
+        name = type(injury).__name__
+        raise FaultFound(f"{name} {'struck' if injury.struck else 'has not struck'}: {found}") from None
 
 
 def prove(rig: Rig, scene: Scene, turn: Turn, facts: dict[str, str], begun: int, *, lawful: bool = True) -> None:
