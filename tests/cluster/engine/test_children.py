@@ -18,6 +18,7 @@ from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
 from tests.cluster.engine.rig import get, make_intent, make_lease, operator, until, writes
+from tests.cluster.waiting import PATIENCE_S
 
 SIDECAR = {"name": "side", "image": "registry.invalid/side:1"}
 
@@ -110,7 +111,7 @@ class Direct:
 
     def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
         self.control_plane, self.namespace = control_plane, namespace
-        self.connection = Connection(Credentials(from_kubeconfig(control_plane.kubeconfig)))
+        self.connection = Connection(Credentials(from_kubeconfig(control_plane.kubeconfig)), write_timeout=PATIENCE_S)
         self.client = KubeClient(self.connection, fence=lambda: None)
         self.applier = Applier(self.client)
 

@@ -17,11 +17,12 @@ from jil.cluster.status import StatusWriter
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
 from tests.cluster.engine.rig import make_intent, make_lease, operator, until
+from tests.cluster.waiting import PATIENCE_S
 
 
 @pytest.fixture
 async def client(control_plane: ControlPlane) -> AsyncIterator[KubeClient]:
-    connection = Connection(Credentials(from_kubeconfig(control_plane.kubeconfig)))
+    connection = Connection(Credentials(from_kubeconfig(control_plane.kubeconfig)), write_timeout=PATIENCE_S)
     yield KubeClient(connection, fence=lambda: None)
     await connection.close()
 
@@ -90,7 +91,7 @@ async def test_status_and_samples_have_managers_of_their_own_and_equal_ones_are_
     meanwhile, so this control plane is the test's own."""
     with ControlPlane() as mine:
         mine.stop_component("kube-controller-manager")
-        connection = Connection(Credentials(from_kubeconfig(mine.kubeconfig)))
+        connection = Connection(Credentials(from_kubeconfig(mine.kubeconfig)), write_timeout=PATIENCE_S)
         client = KubeClient(connection, fence=lambda: None)
         mine.admin.create(kinds.DEPLOYMENT.path(namespace="default"), tiny.deployment("default", "one"))
         writer = StatusWriter(client, clock=SystemClock())

@@ -27,7 +27,7 @@ from jil.plan.verdict import Deny, Impossible
 from jil.plan.voting import Member, NetworkFacts, PodState
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
-from tests.cluster.waiting import eventually
+from tests.cluster.waiting import PATIENCE_S, eventually
 
 
 def address(index: int) -> str:
@@ -56,7 +56,7 @@ class Network:
         """A client as the test's own user, so that the audit log can tell this test's requests from all others."""
         if self.kubeconfig is None:
             self.kubeconfig = self.plane.kubeconfig_for_user(self.user, ["system:masters"])
-        connection = Connection(Credentials(from_kubeconfig(self.kubeconfig)))
+        connection = Connection(Credentials(from_kubeconfig(self.kubeconfig)), write_timeout=PATIENCE_S)
         self.connections.append(connection)
         return KubeClient(connection, fence=lambda: None)
 
