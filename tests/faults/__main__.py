@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed import paths
@@ -33,6 +33,8 @@ WHOLE = ("crash", "two-leaders")
 CIRCLE = ("stop", "start", "delete", "re-apply", "bring-up")
 #: A family has no more places in a turn than this; a run ends where a place is not reached.
 MOST = 400
+#: How often a point is tried again that an undisturbed run has and this one did not reach.
+TRIES = 3
 
 
 def main() -> int:
@@ -127,9 +129,10 @@ class Session:
     def _whole(self, rig: Rig, steps: dict[str, int]) -> None:
         """Every point of the families that are run whole. Fewer points than steps is a failure."""
         for family in self._families(WHOLE):
-            ends = self._round(rig, family, self._turns(), {})
+            least = steps if FAMILIES[family].counts == "steps" else {}
+            ends = self._round(rig, family, self._turns(), least)
             for turn, last in ends.items():
-                if FAMILIES[family].counts == "steps" and last < steps[turn]:
+                if last < least.get(turn, 0):
                     self._write(
                         Outcome(
                             Point(family, turn, last + 1),
@@ -139,8 +142,13 @@ class Session:
                         )
                     )
 
-    def _round(self, rig: Rig, family: str, turns: Sequence[str], ends: dict[str, int]) -> dict[str, int]:
-        """All indexes of a family, in circles through the turns; returns the last index that struck, by turn."""
+    def _round(self, rig: Rig, family: str, turns: Sequence[str], least: Mapping[str, int]) -> dict[str, int]:
+        """All indexes of a family, in circles through the turns; returns the last index that struck, by turn.
+
+        ``least``: indexes that an undisturbed run has, by turn. Two writes of a status may become one, so a run may end
+        a step earlier: one of them that is not reached is tried again.
+        """
+        ends: dict[str, int] = {}
         open_turns = set(turns)
         for index in range(1, MOST):
             if not open_turns:
@@ -151,6 +159,10 @@ class Session:
                 continue
             for turn in [turn for turn in turns if turn in open_turns]:
                 outcome = self._one(rig, Point(family, turn, index))
+                for _ in range(TRIES):
+                    if outcome.struck or outcome.found or index > least.get(turn, 0):
+                        break
+                    outcome = self._one(rig, Point(family, turn, index), again=True)
                 if outcome.struck or outcome.found:
                     ends[turn] = index
                 else:
@@ -187,9 +199,9 @@ class Session:
     def _turns(self) -> list[str]:
         return [turn for turn in CIRCLE if not self._arguments.turn or turn in self._arguments.turn]
 
-    def _one(self, rig: Rig, point: Point) -> Outcome:
+    def _one(self, rig: Rig, point: Point, *, again: bool = False) -> Outcome:
         known = self._known.get(point)
-        if known is not None and not known.found and not self._arguments.point:
+        if known is not None and not known.found and not self._arguments.point and not again:
             self._outcomes.append(known)
             return known
         outcome = points.run(rig, point)
