@@ -124,6 +124,7 @@ class Rig:
         self.turns_of_scene = 0
         self.tallies: dict[str, list[Counter[str]]] = {}
         self._calm_since = -1
+        self._taken_away: set[str] = set()
         self._said: list[str] = []
         self.reference: dict[Place, dict[str, str]] = {}
 
@@ -196,6 +197,7 @@ class Rig:
     def fresh(self) -> Scene:
         """A new scene; the one before is taken away."""
         if self.scene is not None:
+            self._taken_away.add(self.scene.namespace)
             self.scene.remove()
         self.turns_of_scene = 0
         self.scene = Scene(self.world, next(self._numbers), since=self.plane.audit_position())
@@ -311,5 +313,7 @@ class Rig:
         return "\n".join(f"--- {slot.user}\n{slot.life.words(2500)}" for slot in (self.a, self.b) if slot.life)
 
     def audit(self, since: int) -> list[dict[str, Any]]:
-        """The audit log from a position on."""
-        return list(self.plane.audit_entries(since))
+        """The audit log from a position on, without the end of scenes that were taken away: it takes its time, and what
+        was granted for it may stand before that position."""
+        entries = self.plane.audit_entries(since)
+        return [one for one in entries if (one.get("objectRef") or {}).get("namespace") not in self._taken_away]
