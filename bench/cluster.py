@@ -21,6 +21,7 @@ from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ETCD, ControlPlane
 from testbed.ports import free_ports
 from testbed.processes import end, spawn_bound
+from tests.waiting import until_served
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "jil-system"
@@ -131,12 +132,10 @@ class Rig:
     def prepare(self) -> None:
         """CRDs, namespaces, the release; starts the kubelets."""
         self._namespace(SYSTEM, {})
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            body = yaml.safe_load(path.read_text())
-            crd = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}"
-            self.api.apply(crd, body)
-            plural = body["spec"]["names"]["plural"]
-            until(lambda crd=crd, plural=plural: self._served(crd, plural), "the CRDs", 60)  # type: ignore[misc]
+        crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+        for crd in crds:
+            self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+        until_served(self.api, crds)
         image = {"image": f"registry.example/jil/bench@{DIGEST}"}
         spec = {
             "version": "1.0.0",
@@ -272,19 +271,6 @@ class Rig:
         except ApiError as error:
             if error.code != 409:
                 raise
-
-    def _served(self, path: str, plural: str) -> bool:
-        """Established comes first: for a moment after it a list is answered with 404 or 429 (storage initializing)."""
-        conditions = self.api.get(path).get("status", {}).get("conditions") or []
-        if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
-            return False
-        try:
-            self.api.get(f"{JIL}/{plural}")
-        except ApiError as error:
-            if error.code in (404, 429):
-                return False
-            raise
-        return True
 
 
 def _labels(network: str) -> dict[str, str]:

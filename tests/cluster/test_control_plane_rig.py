@@ -19,7 +19,7 @@ from testbed.controlplane import APISERVER, ControlPlane, sweep
 from testbed.errors import BedError
 from testbed.paths import CHECKOUT
 from testbed.processes import run, wait_until
-from tests.cluster.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from jil.api import kinds
 from jil.render import node
 from jil.render.platform import Platform
 from testbed.controlplane import ControlPlane
-from tests.cluster.waiting import eventually, until_pods_may_be_made
 from tests.unit.charts.rendering import of_kind, operator
 from tests.unit.render import golden, samples
+from tests.waiting import eventually, until_pods_may_be_made
 
 NAMESPACE = "jil-ch-finma"
 

@@ -12,6 +12,7 @@ from typing import Any
 from testbed import quickstart
 from testbed.errors import BedError
 from testbed.quickstart import SYSTEM, DemoNode, Target
+from tests.waiting import comes_true
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,11 @@ class Demo:
         return found
 
     def until(self, condition: Callable[[], object], what: str, seconds: float = 120.0) -> float:
-        """Polls until the condition holds and returns the seconds that it took; fails with what was waited for. It is looked
-        at once more when the time is over: a machine that stood still has not looked at anything."""
-        began, last, over = time.monotonic(), "", False
-        while not over:
-            over = time.monotonic() - began >= seconds
-            try:
-                if condition():
-                    return time.monotonic() - began
-            except (BedError, KeyError, IndexError, ValueError) as error:
-                last = f" (last error: {str(error)[:300]})"
-            time.sleep(0.2)
+        """Polls until the condition holds and returns the seconds that it took; fails with what was waited for."""
+        began, forgiven = time.monotonic(), (BedError, KeyError, IndexError, ValueError)
+        held, last = comes_true(condition, seconds, pause=0.2, forgiven=forgiven)
+        if held:
+            return time.monotonic() - began
         log = self.kubectl("logs", "-n", SYSTEM, "deploy/jil-operator", "--tail=15")
         raise AssertionError(
             f"waited {seconds:.0f} s for {what}{last}\nstatus: {self.status()}\noperator: {log[-3000:]}"

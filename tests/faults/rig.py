@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from testbed.apiclient import ApiError
 from testbed.controlplane import ControlPlane
 from tests.faults.lives import Life, Lives
 from tests.faults.proxy import Proxy, Script
 from tests.faults.scene import TURNS, WAY, Place, Scene, Turn
 from tests.history import tally
 from tests.sim.world import SYSTEM, World
+from tests.waiting import comes_true
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/jil-operator"
 #: Short terms: a paused leader's lease is waited for at every point.
@@ -276,18 +276,10 @@ class Rig:
 
     # -- waiting -----------------------------------------------------------------------------------------------------
     def until(self, condition: Callable[[], object], what: str, seconds: float | None = None) -> None:
-        """Poll; raises FaultFound with the operators' last words. A machine that stood still has not looked at anything:
-        it looks once more when the time is over."""
-        deadline, over, last = time.monotonic() + (seconds or self.patience), False, ""
-        while not over:
-            over = time.monotonic() >= deadline
-            try:
-                if condition():
-                    return
-            except (ApiError, OSError) as error:
-                last = f" (last error: {error})"
-            time.sleep(0.05)
-        raise FaultFound(f"waited {seconds or self.patience:.0f} s for {what}{last}\n{self.words()}")
+        """Poll; raises FaultFound with the operators' last words."""
+        held, last = comes_true(condition, seconds or self.patience)
+        if not held:
+            raise FaultFound(f"waited {seconds or self.patience:.0f} s for {what}{last}\n{self.words()}")
 
     def calm(self, when: str) -> None:
         """Soon nothing is written any more. What is told of a node may still follow its last step by a moment."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +20,12 @@ from testbed.processes import spawn_bound
 from tests.sim.health import Document, SimHealth, document
 from tests.sim.kubelet import HEARTBEAT_S, SimKubelet
 from tests.sim.validators import SimValidators
+from tests.waiting import PATIENCE_S, comes_true, until_served
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "ab" * 32
 SYSTEM = "jil-system"
 JIL = "/apis/jil.io/v1alpha1"
-#: For what comes within seconds on an idle machine, on one that is slow and now and then stands still.
-PATIENCE_S = 120.0
 
 
 def image(name: str) -> dict[str, str]:
@@ -83,12 +81,10 @@ class World:
     def __enter__(self) -> World:
         self.ensure_namespace(SYSTEM)
         self._ensure_lease()
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            body = yaml.safe_load(path.read_text())
-            self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{body['metadata']['name']}", body)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            name = yaml.safe_load(path.read_text())["metadata"]["name"]
-            self.until(lambda name=name: self._served(name), f"CRD {name} to be served")  # type: ignore[misc]
+        crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+        for crd in crds:
+            self.api.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}", crd)
+        until_served(self.api, crds)
         self.kubelet.start()
         self.health.__enter__()
         return self
@@ -120,15 +116,6 @@ class World:
         except ApiError as error:
             if error.code != 409:
                 raise
-
-    def _served(self, name: str) -> bool:
-        body = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
-        conditions = body.get("status", {}).get("conditions", [])
-        if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
-            return False
-        # Established comes first: for a moment after it a list is answered with 404, or with 429 (storage initializing).
-        self.api.get(f"{JIL}/{body['spec']['names']['plural']}")
-        return True
 
     # -- objects -----------------------------------------------------------------------------------------------------
     def ensure_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
@@ -236,21 +223,11 @@ class World:
 
     # -- waiting -----------------------------------------------------------------------------------------------------
     def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
-        """Polls the real API until ``condition`` holds; fails with what was waited for and the operator's last words.
-
-        It is looked at once more when the time is over: a machine that stood still has not looked at anything.
-        """
-        deadline, over, last = time.monotonic() + seconds, False, ""
-        while not over:
-            over = time.monotonic() >= deadline
-            try:
-                if condition():
-                    return
-            except (ApiError, OSError, KeyError) as error:
-                last = f" (last error: {error})"
-            time.sleep(0.1)
-        tails = "\n".join(self.log(n)[-3000:] for n in range(len(self.operators)))
-        raise AssertionError(f"waited {seconds:.0f} s for {what}{last}\n{tails}")
+        """Polls the real API until ``condition`` holds; fails with what was waited for and the operator's last words."""
+        held, last = comes_true(condition, seconds, pause=0.1, forgiven=(ApiError, OSError, KeyError))
+        if not held:
+            tails = "\n".join(self.log(n)[-3000:] for n in range(len(self.operators)))
+            raise AssertionError(f"waited {seconds:.0f} s for {what}{last}\n{tails}")
 
     def until_ready(self, namespace: str, name: str, seconds: float = PATIENCE_S) -> None:
         self.until(lambda: self.phase(namespace, name) == "Ready", f"{namespace}/{name} to be Ready", seconds)

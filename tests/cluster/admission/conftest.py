@@ -14,7 +14,7 @@ from testbed.controlplane import ControlPlane
 from tests.cluster.admission import objects
 from tests.cluster.admission.objects import ALLOWED, LISTS, REQUIRED, SPACE
 from tests.cluster.charts import rig
-from tests.cluster.waiting import eventually, until_pods_may_be_made
+from tests.waiting import eventually, until_pods_may_be_made
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from testbed.controlplane import ControlPlane
 from testbed.processes import end, spawn_bound, tail
 from tests.cluster.charts import rig
-from tests.cluster.waiting import PATIENCE_S, eventually
 from tests.unit.charts.rendering import CHARTS
+from tests.waiting import PATIENCE_S, eventually
 
 
 class Operator:

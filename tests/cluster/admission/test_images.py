@@ -29,7 +29,7 @@ from tests.cluster.admission.objects import (
 )
 from tests.cluster.charts import rig
 from tests.cluster.charts.rig import refusal
-from tests.cluster.waiting import until_pods_may_be_made
+from tests.waiting import until_pods_may_be_made
 
 _numbers = count(1)
 PODS = path("Pod", SPACE)

@@ -13,7 +13,7 @@ from tests.cluster.admission.conftest import Guarded
 from tests.cluster.admission.objects import BROKEN, REQUIRED, SPACE
 from tests.cluster.charts import rig
 from tests.cluster.charts.rig import refusal
-from tests.cluster.waiting import eventually
+from tests.waiting import eventually
 
 _numbers = count(1)
 OPERATIONS = f"/apis/jil.io/v1alpha1/namespaces/{SPACE}/jiloperations"

@@ -19,7 +19,7 @@ from tests.cluster.admission.operator import Operator
 from tests.cluster.charts import rig
 from tests.cluster.registry import rig as registries
 from tests.cluster.trust.rig import Image, good_image, good_release, signed, trust
-from tests.cluster.waiting import eventually, until_pods_may_be_made
+from tests.waiting import eventually, until_pods_may_be_made
 
 SPACE, NETWORK, NODE_ID = "jil-whole-way", "whole-way", "CH-WAY-01"
 JIL = "/apis/jil.io/v1alpha1"

@@ -13,7 +13,7 @@ import yaml
 
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
-from tests.cluster.waiting import until_served
+from tests.waiting import until_served
 
 Manifest = dict[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -13,7 +13,7 @@ from testbed.controlplane import ControlPlane
 from testbed.processes import wait_until
 from tests.cluster.api.conftest import Manifest, checked_in, collection
 from tests.cluster.api.rule_cases import BASES, CASES, Case
-from tests.cluster.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 VALIDATIONS = "x-kubernetes-validations"
 

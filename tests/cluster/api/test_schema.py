@@ -14,7 +14,7 @@ from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ControlPlane
 from tests.cluster.api.conftest import Manifest, checked_in, collection, install
 from tests.cluster.api.rule_cases import BASES, ELSEWHERE, HERE, LATER, UNSET, changed, image
-from tests.cluster.waiting import eventually
+from tests.waiting import eventually
 
 STRICT = "?fieldValidation=Strict"
 kinds = pytest.mark.parametrize("kind", BASES)

@@ -11,9 +11,9 @@ import yaml
 
 from testbed.apiclient import ApiError
 from tests.cluster.badinput.conftest import Bad
-from tests.cluster.waiting import until_served
 from tests.sim.home import Home
 from tests.sim.world import JIL, ROOT
+from tests.waiting import until_served
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CORE = "/api/v1/namespaces"

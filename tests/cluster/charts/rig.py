@@ -17,8 +17,8 @@ import pytest
 
 from testbed.apiclient import ApiClient, ApiError
 from testbed.controlplane import ControlPlane
-from tests.cluster.waiting import eventually, until_pods_may_be_made, until_served
 from tests.unit.charts.rendering import CHARTS, IMAGE, helm_program
+from tests.waiting import eventually, until_pods_may_be_made, until_served
 
 SYSTEM = "jil-system"
 JURISDICTION = "jil-ch-finma"

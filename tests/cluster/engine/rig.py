@@ -23,7 +23,7 @@ from jil.engine.settings import Settings
 from testbed.apiclient import ApiError
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
-from tests.cluster.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 LEASE = "jil-operator"

@@ -18,7 +18,7 @@ from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
 from tests.cluster.engine.rig import get, make_intent, make_lease, operator, until, writes
-from tests.cluster.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 SIDECAR = {"name": "side", "image": "registry.invalid/side:1"}
 

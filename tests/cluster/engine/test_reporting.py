@@ -17,7 +17,7 @@ from jil.cluster.status import StatusWriter
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine import tiny
 from tests.cluster.engine.rig import make_intent, make_lease, operator, until
-from tests.cluster.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture

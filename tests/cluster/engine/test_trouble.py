@@ -22,8 +22,8 @@ from jil.engine.watch import ERROR_BACKOFFS
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
 from tests.cluster.engine.rig import get, make_intent, make_lease, operator, until
-from tests.cluster.waiting import PATIENCE_S
 from tests.faults.proxy import Proxy, error_line
+from tests.waiting import PATIENCE_S
 
 #: Shorter terms, so that an outage of a few seconds ends them.
 QUICK = {"lease_duration": 9.0, "lease_renew_deadline": 6.0, "lease_retry": 1.5}

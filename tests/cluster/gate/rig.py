@@ -27,7 +27,7 @@ from jil.plan.verdict import Deny, Impossible
 from jil.plan.voting import Member, NetworkFacts, PodState
 from testbed.apiclient import ApiClient
 from testbed.controlplane import ControlPlane
-from tests.cluster.waiting import PATIENCE_S, eventually
+from tests.waiting import PATIENCE_S, eventually
 
 
 def address(index: int) -> str:

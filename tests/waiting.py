@@ -12,8 +12,14 @@ from testbed.apiclient import ApiClient, ApiError
 PATIENCE_S = 120.0
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
-    """Waits until it holds; fails with ``what`` when it does not in time.
+def comes_true(
+    condition: Callable[[], object],
+    seconds: float,
+    *,
+    pause: float = 0.05,
+    forgiven: tuple[type[Exception], ...] = (ApiError, OSError),
+) -> tuple[bool, str]:
+    """Whether the condition holds before ``seconds`` are over, and if not, the last of the ``forgiven`` errors as text.
 
     An error of the API server is no answer, so it is asked again; and once more when the time is over, because a machine
     that stood still has not looked at anything.
@@ -23,11 +29,18 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = PATI
         over = time.monotonic() >= deadline
         try:
             if condition():
-                return
-        except (ApiError, OSError) as error:
-            last = f" (last error: {error})"
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}{last}")
+                return True, ""
+        except forgiven as error:
+            last = f" (last error: {str(error)[:2000]})"
+        time.sleep(pause)
+    return False, last
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
+    """Waits until it holds; fails with ``what`` when it does not in time."""
+    held, last = comes_true(condition, seconds)
+    if not held:
+        raise AssertionError(f"not within {seconds:.0f} s: {what}{last}")
 
 
 def until_served(admin: ApiClient, crds: Iterable[dict[str, Any]]) -> None:
