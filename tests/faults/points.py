@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tests import history
 from tests.faults import injuries
 from tests.faults.injuries import Injury, TwoLeaders
+from tests.faults.proxy import Script
 from tests.faults.rig import SETTLE, FaultFound, Rig, Stillness
 from tests.faults.scene import TURNS, Place, Scene, Turn
 
@@ -124,6 +125,11 @@ def _hurt(rig: Rig, turn: Turn, injury: Injury) -> bool:
     injury.arm(rig)
     turn.begin(scene)
     _watch(rig, scene, turn, injury)
+    if not injury.struck:
+        # The turn has no such place: what comes after it, the removal of the scene for one, is not to be struck.
+        rig.a.proxy.script = Script()
+        if injury.struck:
+            _watch(rig, scene, turn, injury)  # at the last moment
     scene.place = turn.end
     rig.turns_of_scene += 1
     rig.calm(f"after {turn.name}")

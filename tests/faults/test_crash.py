@@ -10,6 +10,7 @@ import pytest
 from tests.faults import points
 from tests.faults.points import Point
 from tests.faults.rig import Rig
+from tests.faults.scene import TURNS
 
 #: In this order each turn begins where the one before ended.
 CRASHES = [
@@ -44,3 +45,12 @@ def test_i2_paused_at_a_step_and_replaced_the_old_leader_writes_nothing(rig: Rig
 @pytest.mark.parametrize("point", VIEWS)
 def test_i8_lost_replies_errors_and_stale_views_leave_nothing_behind(rig: Rig, point: str) -> None:
     _hurt(rig, point)
+
+
+def test_a_point_that_a_turn_does_not_have_strikes_nothing_that_comes_after_it(rig: Rig) -> None:
+    """The harness itself: an injury left armed once stopped the leader while its scene was being removed."""
+    outcome = points.run(rig, Point("two-leaders", "stop", 50))
+    assert (outcome.struck, outcome.found) == (False, "")
+    for turn in ("start", "stop"):
+        rig.undisturbed(TURNS[turn])
+    assert rig.holder() == rig.a.user, "twice as many steps as the point was off by, and the leader leads"
