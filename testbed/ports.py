@@ -1,23 +1,45 @@
 """TCP ports on loopback for servers that start later, or more than once."""
 
+import fcntl
+import os
 import random
 import socket
 
+from testbed import paths
 from testbed.errors import BedError
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes the source ports of outgoing connections (ip_local_port_range, from 32768
 # on). A port that the kernel would give out itself, as binding port 0 does, can be in use when its server starts.
 RANGE = range(20000, 32000)
+_drawn: dict[str, set[int]] = {}
+_files: dict[str, int] = {}  # folder of locks -> open file; closing any of its descriptors would end all of its locks
+
+
+def _reserve(port: int) -> bool:
+    """Whether no rig has drawn it, of this process or another: a byte of a file is locked until this process ends."""
+    folder = str(paths.locks())
+    if folder not in _files:
+        _files[folder] = os.open(f"{folder}/ports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    drawn = _drawn.setdefault(folder, set())
+    if port in drawn:
+        return False
+    try:
+        fcntl.lockf(_files[folder], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    drawn.add(port)
+    return True
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different ports on which nobody listens; they stay free over a restart of their server.
-
-    Another rig draws its own at random from the same 12,000. BedError: fewer are free among 400 drawn.
+    """That many different ports on which nobody listens; they are the caller's until its process ends, also while their
+    servers are not up. BedError: fewer are free among 400 drawn.
     """
     found: list[int] = []
     for port in random.sample(RANGE, 400):
+        if not _reserve(port):
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
