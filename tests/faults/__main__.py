@@ -127,35 +127,22 @@ class Session:
 
     # -- what is run -------------------------------------------------------------------------------------------------
     def _whole(self, rig: Rig, steps: dict[str, int]) -> None:
-        """Every point of the families that are run whole. Fewer points than steps is a failure."""
+        """Every point of the families that are run whole; a turn of more steps than were kill points is a failure."""
         for family in self._families(WHOLE):
-            least = steps if FAMILIES[family].counts == "steps" else {}
-            ends = self._round(rig, family, self._turns(), least)
-            for turn, last in ends.items():
-                if last < least.get(turn, 0):
-                    self._write(
-                        Outcome(
-                            Point(family, turn, last + 1),
-                            False,
-                            0.0,
-                            f"{turn} takes at least {steps[turn]} steps, and only {last} of them were kill points",
-                        )
-                    )
+            self._round(rig, family, self._turns(), steps if FAMILIES[family].counts == "steps" else {})
 
-    def _round(self, rig: Rig, family: str, turns: Sequence[str], least: Mapping[str, int]) -> dict[str, int]:
-        """All indexes of a family, in circles through the turns; returns the last index that struck, by turn.
+    def _round(self, rig: Rig, family: str, turns: Sequence[str], least: Mapping[str, int]) -> None:
+        """All indexes of a family, in circles through the turns.
 
-        ``least``: indexes that an undisturbed run has, by turn. Two writes of a status may become one, so a run may end
-        a step earlier: one of them that is not reached is tried again.
+        ``least``: indexes that an undisturbed run had, by turn. Two writes of a status may become one, so a run may end
+        a step earlier: one of them that is not reached is tried again. That such a run was really shorter, the point
+        itself proves.
         """
-        ends: dict[str, int] = {}
         open_turns = set(turns)
         for index in range(1, MOST):
             if not open_turns:
                 break
             if index % self._shards != self._shard:
-                for turn in open_turns:
-                    ends[turn] = index
                 continue
             for turn in [turn for turn in turns if turn in open_turns]:
                 outcome = self._one(rig, Point(family, turn, index))
@@ -163,12 +150,8 @@ class Session:
                     if outcome.struck or outcome.found or index > least.get(turn, 0):
                         break
                     outcome = self._one(rig, Point(family, turn, index), again=True)
-                if outcome.struck or outcome.found:
-                    ends[turn] = index
-                else:
-                    ends[turn] = index - 1
+                if not outcome.struck and not outcome.found:
                     open_turns.discard(turn)
-        return ends
 
     def _sample(self, rig: Rig) -> None:
         """The other families: all of them, or as many of their points as fit into the time, by a seed."""

@@ -107,29 +107,34 @@ def run(rig: Rig, point: Point) -> Outcome:
     injury = FAMILIES[point.family].make(point.index)
     injury.about = ABOUT.get(point.about, "")
     try:
-        struck = _hurt(rig, TURNS[point.turn], injury)
+        counted = FAMILIES[point.family].counts == "steps" and not point.about
+        struck = _hurt(rig, TURNS[point.turn], injury, counted=counted)
     except FaultFound as found:
         _clear(rig)
         return Outcome(point, injury.struck, time.monotonic() - begun, str(found))
     return Outcome(point, struck, time.monotonic() - begun)
 
 
-def _hurt(rig: Rig, turn: Turn, injury: Injury) -> bool:
+def _hurt(rig: Rig, turn: Turn, injury: Injury, *, counted: bool) -> bool:
+    """Whether it struck. ``counted``: its index is that of a step, so a turn of as many steps must have been struck."""
     if rig.turns_of_scene >= TURNS_PER_SCENE and turn.start is not Place.NOTHING:
         rig.fresh()
     if not isinstance(injury, TwoLeaders):
         rig.b.kill()
     scene = rig.scene_at(turn.start)
     facts = scene.facts()
-    begun = rig.plane.audit_position()
+    begun, steps = rig.plane.audit_position(), rig.steps
     injury.arm(rig)
     turn.begin(scene)
     _watch(rig, scene, turn, injury)
     if not injury.struck:
+        taken = rig.steps - steps
         # The turn has no such place: what comes after it, the removal of the scene for one, is not to be struck.
         rig.a.proxy.script = Script()
         if injury.struck:
             _watch(rig, scene, turn, injury)  # at the last moment
+        elif counted and taken >= injury.index:
+            raise FaultFound(f"{turn.name} took {taken} steps, and step {injury.index} of them was no kill point")
     scene.place = turn.end
     rig.turns_of_scene += 1
     rig.calm(f"after {turn.name}")

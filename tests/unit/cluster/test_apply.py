@@ -132,6 +132,22 @@ async def test_a_server_that_makes_nothing_under_a_version_is_read_and_asked_wit
     assert "resourceVersion" not in client.applied[1]["metadata"]
 
 
+async def test_i4_create_leaves_what_is_there_to_its_caller() -> None:
+    client = Recorder(live_of(statefulset()))
+    before = client.live
+    with pytest.raises(Conflict):
+        await Applier(client).create(statefulset(replicas=3))
+    assert client.live is before
+    assert [one["metadata"]["resourceVersion"] for one in client.applied] == [ABSENT], "tried once, under no version"
+
+
+async def test_create_makes_what_is_not_there() -> None:
+    client, remembered = Recorder(), []
+    applier = Applier(client, remember=lambda kind, obj: remembered.append(obj["metadata"]["name"]))
+    assert (await applier.create(statefulset())).change == Change.CREATED
+    assert (client.reads, remembered) == (0, ["node-database"])
+
+
 async def test_the_write_is_bound_to_the_version_that_was_looked_at() -> None:
     client = Recorder(live_of(statefulset()))
     intent = statefulset(replicas=2)
@@ -273,6 +289,8 @@ async def test_i5_a_secret_is_refused() -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "k", "namespace": "n"}}
     with pytest.raises(ValueError, match="never applied"):
         await Applier(Recorder()).ensure(secret, None)
+    with pytest.raises(ValueError, match="never applied"):
+        await Applier(Recorder()).create(secret)
 
 
 async def test_what_came_of_it_is_counted() -> None:

@@ -12,6 +12,7 @@ from jil.api.conditions import Reason
 from jil.api.kinds import Kind
 from jil.api.labels import Component
 from jil.api.record import JILNodeRecord
+from jil.cluster.errors import Conflict
 from jil.controller.deps import Deps
 from jil.controller.volumes import Volumes, VolumesOutcome
 from jil.engine.store import Store
@@ -26,8 +27,9 @@ class Rig:
 
     def __init__(self) -> None:
         self.store, self.live, self.applied = Store(), dict[str, dict[str, Any]](), list[str]()
+        self.reads, self.refuses_versions = 0, False
         deps = SimpleNamespace(
-            store=self.store, applier=self, records=self, find=self.find, system_namespace="jil-system"
+            store=self.store, applier=self, client=self, records=self, find=self.find, system_namespace="jil-system"
         )
         self.volumes = Volumes(cast(Deps, deps))
 
@@ -52,7 +54,17 @@ class Rig:
         return JILNodeRecord.parse(raw)
 
     async def find(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
+        self.reads += 1
         return self.live.get(name)
+
+    async def get(self, kind: Kind, name: str, namespace: str | None) -> dict[str, Any]:
+        self.reads += 1
+        return self.live[name]
+
+    async def create(self, intent: dict[str, Any]) -> Any:
+        if self.refuses_versions or intent["metadata"]["name"] in self.live:
+            raise Conflict("PATCH", "/x", status=409)
+        return await self.ensure(intent, None)
 
     async def ensure(self, intent: dict[str, Any], live: dict[str, Any] | None) -> Any:
         name = intent["metadata"]["name"]
@@ -93,3 +105,17 @@ async def test_i4_a_claim_that_no_other_record_names_is_this_nodes(recorded: dic
     assert found is not None
     assert found.pvc_uid == "mine"
     assert CLAIM in rig.applied
+
+
+async def test_claims_of_a_new_node_are_made_without_being_looked_for() -> None:
+    rig = Rig()
+    outcome = await rig.own()
+    assert rig.reads == 0
+    assert {v.pvc_uid for v in outcome.record.spec.volumes} == {f"new-{name}" for name in rig.live}
+    assert len(rig.live) == 4
+
+
+async def test_claims_are_also_made_by_an_api_server_that_makes_nothing_under_a_version() -> None:
+    rig = Rig()
+    rig.refuses_versions = True
+    assert len((await rig.own()).record.spec.volumes) == len(rig.live) == 4
