@@ -128,6 +128,8 @@ def _bare_round(bench: Rig, objects: list[dict[str, Any]]) -> tuple[float, float
     pods = time.monotonic() - began
     for space in spaces:
         bench.api.delete(f"/api/v1/namespaces/{space}")
+    for space in spaces:  # taking them away is no part of the operator's next round
+        until(lambda path=f"/api/v1/namespaces/{space}": not bench.api.exists(path), "the loop's objects to go", 300)  # type: ignore[misc]
     return applied, pods
 
 

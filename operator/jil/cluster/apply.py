@@ -232,9 +232,7 @@ class Applier:
         Raises GrantRequired when that would disrupt a running workload, ValueError for a Secret (identity is created
         once and never applied, I5), and what the client raises.
         """
-        kind = kind_of(intent)
-        if kind == kinds.SECRET:
-            raise ValueError(f"Secret {intent['metadata']['name']}: Secrets are created once, never applied (I5)")
+        kind = _appliable(intent)
         for attempt in range(_ATTEMPTS):
             try:
                 if attempt:
@@ -247,6 +245,13 @@ class Applier:
                 self._count(outcome.change)
                 return outcome
         raise AssertionError("unreachable")
+
+    async def create(self, intent: Manifest) -> Outcome:
+        """Make the object of ``intent``. Raises Conflict when there is one, whoever made it: what is there is the caller's
+        to look at, and nothing of it was changed."""
+        outcome = await self._close(_appliable(intent), intent, None, unread=True)
+        self._count(outcome.change)
+        return outcome
 
     async def _read(self, kind: Kind, intent: Manifest) -> Manifest | None:
         """The live object. Raises NotOurs for one that somebody else made: force would take it over silently."""
@@ -358,6 +363,14 @@ def _disown(live: Manifest, paths: list[Path]) -> list[PatchOperation]:
         if pruned:
             kept.append({**raw, "fieldsV1": pruned})
     return [{"op": "replace", "path": "/metadata/managedFields", "value": kept}] if changed else []
+
+
+def _appliable(intent: Manifest) -> Kind:
+    """The intent's kind. Raises ValueError for a Secret."""
+    kind = kind_of(intent)
+    if kind == kinds.SECRET:
+        raise ValueError(f"Secret {intent['metadata']['name']}: Secrets are created once, never applied (I5)")
+    return kind
 
 
 def _applied(live: Mapping[str, Any]) -> bool:

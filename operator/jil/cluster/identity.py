@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,7 +54,8 @@ class IdentityProblem(Exception):  # noqa: N818  (a finding that ends the pass)
 
 @dataclass(frozen=True)
 class IdentityRequest:
-    """Whose identity: ``node`` is the JILNode's name, ``child_labels`` go onto the copies."""
+    """Whose identity: ``node`` and ``uid`` are the JILNode's name and UID, ``child_labels`` go onto the copies. Without
+    ``validator`` there are credentials only."""
 
     record: RecordSpec
     node: str
@@ -62,6 +63,8 @@ class IdentityRequest:
     system_namespace: str
     cluster_uid: str
     child_labels: Mapping[str, str]
+    validator: bool
+    uid: str
 
 
 def roles(*, validator: bool) -> tuple[KeyRole, ...]:
@@ -129,16 +132,25 @@ def _check_home(secret: Manifest, request: IdentityRequest) -> None:
         )
 
 
-async def _master(client: KubeClient, request: IdentityRequest, role: KeyRole) -> tuple[Manifest, PublicFacts]:
+@dataclass(frozen=True)
+class Master:
+    """A key's master copy as it was read or made, and what of it may be known to everybody."""
+
+    secret: Manifest
+    facts: PublicFacts
+
+
+async def _master(client: KubeClient, request: IdentityRequest, role: KeyRole) -> Master:
     name = _MASTER_NAME[role](request.record.node_id)
     recorded = _recorded(request.record.keys, role)
-    secret = await _read(client, request.system_namespace, name)
-    if secret is None and recorded is not None:
-        secret = await _restore_master(client, request, role, name, recorded)
-    if secret is None:
+    if recorded is None:
+        # New, or made before a crash that came before the record: the POST finds out, and only one can succeed.
         extra = {labels.NETWORK: request.record.network}
         fresh = _secret(name, request.system_namespace, generate(role), request.cluster_uid, extra)
         secret = await _post(client, fresh)
+    else:
+        read = await _read(client, request.system_namespace, name)
+        secret = read or await _restore_master(client, request, role, name, recorded)
     _check_home(secret, request)
     facts = _facts(role, secret)
     if recorded is not None and facts.fingerprint != recorded:
@@ -148,7 +160,7 @@ async def _master(client: KubeClient, request: IdentityRequest, role: KeyRole) -
             f" {request.record.node_id} names (fingerprint {facts.fingerprint[:12]}…, recorded {recorded[:12]}…):"
             " somebody replaced it. Put the right key back from a backup; the operator starts nothing with another one",
         )
-    return secret, facts
+    return Master(secret, facts)
 
 
 def _facts(role: KeyRole, secret: Manifest) -> PublicFacts:
@@ -179,16 +191,12 @@ async def _restore_master(
     )
 
 
-async def _copy(
-    client: KubeClient, request: IdentityRequest, role: KeyRole, master: Manifest, facts: PublicFacts
-) -> None:
-    name = _COPY_NAME[role](request.node)
-    copy = await _read(client, request.namespace, name)
+async def _copy(client: KubeClient, request: IdentityRequest, role: KeyRole, master: Master, *, first: bool) -> None:
+    name, facts = _COPY_NAME[role](request.node), master.facts
+    copy = None if first else await _read(client, request.namespace, name)
     if copy is None:
-        copy = await _post(
-            client,
-            _secret(name, request.namespace, _decode(master), request.cluster_uid, request.child_labels),
-        )
+        data = _decode(master.secret)
+        copy = await _post(client, _secret(name, request.namespace, data, request.cluster_uid, request.child_labels))
     if _facts(role, copy).fingerprint != facts.fingerprint:
         raise IdentityProblem(
             Reason.KEY_FOREIGN,
@@ -199,20 +207,29 @@ async def _copy(
         )
 
 
-async def ensure_identity(
-    client: KubeClient, request: IdentityRequest, *, validator: bool
-) -> dict[KeyRole, PublicFacts]:
-    """All identity Secrets of a node exist and are the recorded ones; returns their public facts.
+async def ensure_masters(client: KubeClient, request: IdentityRequest) -> dict[KeyRole, Master]:
+    """The master copies of a node's identity exist and are the recorded ones.
 
-    The caller writes the facts into the record. Killed between the POST and the record, the next run finds the master,
-    sees no fingerprint and takes it up: the key is not made twice. Raises IdentityProblem and the client's errors.
+    The caller writes their facts into the record and hands out copies afterwards. Killed between the POST and the record,
+    the next run meets the master, sees no fingerprint and takes it up: the key is not made twice. Raises IdentityProblem
+    and the client's errors.
     """
-    wanted = roles(validator=validator)
-    masters = dict(zip(wanted, await _each(_master(client, request, role) for role in wanted), strict=True))
-    # A copy is handed out only for a key that the record already names.
-    named = [role for role in wanted if _recorded(request.record.keys, role) is not None]
-    await _each(_copy(client, request, role, *masters[role]) for role in named)
-    return {role: facts for role, (_, facts) in masters.items()}
+    wanted = roles(validator=request.validator)
+    return dict(zip(wanted, await _each(_master(client, request, role) for role in wanted), strict=True))
+
+
+async def ensure_copies(
+    client: KubeClient, request: IdentityRequest, masters: Mapping[KeyRole, Master], *, first: Collection[KeyRole] = ()
+) -> None:
+    """The node's namespace has a copy of each master. Raises IdentityProblem and the client's errors.
+
+    ``request.record`` names the keys already (ValueError if not): nothing is handed out that could be made again.
+    ``first``: recorded just now, so that a copy is not expected to be there and is made without being looked for.
+    """
+    for role, master in masters.items():
+        if _recorded(request.record.keys, role) != master.facts.fingerprint:
+            raise ValueError(f"the {role.value} key of {request.record.node_id} is not recorded: no copy of it (I5)")
+    await _each(_copy(client, request, role, master, first=role in first) for role, master in masters.items())
 
 
 async def _each(work: Iterable[Awaitable[T]]) -> list[T]:

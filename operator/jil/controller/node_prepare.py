@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from jil.api import kinds, labels
 from jil.api.conditions import ConditionType, Finding, Reason, false, true
@@ -10,8 +13,8 @@ from jil.api.node import JILNode
 from jil.api.record import P2P, JILNodeRecord, Keys
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Invalid, NotFound
-from jil.cluster.identity import IdentityProblem, IdentityRequest, ensure_identity
-from jil.cluster.keys import KeyRole, PublicFacts
+from jil.cluster.identity import IdentityProblem, IdentityRequest, Master, ensure_copies, ensure_masters
+from jil.cluster.keys import KeyRole
 from jil.controller import node_facts
 from jil.controller.deps import Deps
 from jil.controller.genesis_copy import ensure_genesis
@@ -20,6 +23,9 @@ from jil.controller.node_record import keys_of
 from jil.plan.spec_check import Resolved, SpecProblem, claim_problem
 from jil.render import validator
 from jil.render.context import TEMPLATE_VERSION, NodeContext
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 IDENTITY_CHECK_SECONDS = 300.0
 """Secrets are not watched: a node at rest has its identity compared this often."""
@@ -70,14 +76,23 @@ class NodePreparer:
         )
         record = await deps.records.change(record, owner=owner)
         ctx = self._context(node, resolved, record)
-        if node.spec.validator.enabled and not node.metadata.deleting:
+        serving = node.spec.validator.enabled and not node.metadata.deleting
+        if serving:
             taken = node_facts.name_taken(deps, ctx, [validator.p2p_service(ctx)])
             if taken is not None:
                 return taken
-            record = await self._ensure_p2p(ctx, record)
-            ctx = replace(ctx, p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None)
+        # Neither the address nor the keys wait for the other, and one write records both.
+        address, (masters, wrong) = await _both(
+            self._address(ctx, serving), self._masters(self._request(node, ctx, record))
+        )
+        facts: dict[str, Any] = {"p2p": P2P(cluster_ip=address)} if address else {}
+        facts["keys"] = keys_of(record.spec.keys, {role: master.facts for role, master in masters.items()})
+        before, record = record, await deps.records.change(record, **facts)
+        ctx = replace(ctx, p2p_cluster_ip=record.spec.p2p.cluster_ip if record.spec.p2p else None)
         try:
-            record = await self._ensure_identity(node, ctx, record)
+            if wrong is not None:
+                raise wrong
+            await self._copies(self._request(node, ctx, record), masters, before)
             identity = true(ConditionType.IDENTITY_READY, Reason.READY, "keys exist and are the recorded ones")
         except IdentityProblem as error:
             identity = false(ConditionType.IDENTITY_READY, error.reason, error.message)
@@ -127,8 +142,10 @@ class NodePreparer:
             platform=self._deps.platform,
         )
 
-    async def _ensure_p2p(self, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
+    async def _address(self, ctx: NodeContext, serving: bool) -> str | None:
         """The p2p Service comes before everything that would dial it; its address is recorded once."""
+        if not serving:
+            return None
         intent = validator.p2p_service(ctx)
         live = self._deps.store.get(kinds.SERVICE, ctx.namespace, intent["metadata"]["name"])
         try:
@@ -138,17 +155,10 @@ class NodePreparer:
                 raise
             # The recorded address was given to somebody else, or is outside this cluster's range: a new one is recorded.
             outcome = await self._deps.applier.ensure(validator.p2p_service(replace(ctx, p2p_cluster_ip=None)), None)
-        address = outcome.object["spec"].get("clusterIP")
-        if not address or address == "None":
-            return record
-        return await self._deps.records.change(record, p2p=P2P(cluster_ip=address))
+        address: str | None = outcome.object["spec"].get("clusterIP")
+        return None if address == "None" else address
 
-    async def _ensure_identity(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> JILNodeRecord:
-        now = self._deps.clock.monotonic()
-        verified = self._verified.get(node.metadata.uid)
-        # By what is recorded of the keys, not by the record's version: a bring-up changes the record a dozen times.
-        if verified and verified[0] == record.spec.keys and now - verified[1] < IDENTITY_CHECK_SECONDS:
-            return record
+    def _request(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> IdentityRequest:
         child = labels.child_labels(
             node=ctx.name,
             node_uid=ctx.uid,
@@ -156,16 +166,42 @@ class NodePreparer:
             network=ctx.network_name,
             jurisdiction=ctx.jurisdiction_name,
         )
-        for _ in range(2):  # once to make and record the keys, once more to hand out their copies
-            request = IdentityRequest(
-                record.spec, node.name, ctx.namespace, self._deps.system_namespace, self._deps.cluster_uid, child
-            )
-            found: dict[KeyRole, PublicFacts] = await ensure_identity(
-                self._deps.client, request, validator=node.spec.validator.enabled
-            )
-            updated = await self._deps.records.change(record, keys=keys_of(record.spec.keys, found))
-            if updated == record:
-                break
-            record = updated
-        self._verified[node.metadata.uid] = (record.spec.keys, now)
-        return record
+        return IdentityRequest(
+            record.spec,
+            node.name,
+            ctx.namespace,
+            self._deps.system_namespace,
+            self._deps.cluster_uid,
+            child,
+            validator=node.spec.validator.enabled,
+            uid=ctx.uid,
+        )
+
+    async def _masters(self, request: IdentityRequest) -> tuple[dict[KeyRole, Master], IdentityProblem | None]:
+        """The masters, none for a node whose identity was compared not long ago; or what is wrong with one of them."""
+        verified = self._verified.get(request.uid)
+        # By what is recorded of the keys, not by the record's version: a bring-up changes the record a dozen times.
+        fresh = verified and self._deps.clock.monotonic() - verified[1] < IDENTITY_CHECK_SECONDS
+        if verified and verified[0] == request.record.keys and fresh:
+            return {}, None
+        try:
+            return await ensure_masters(self._deps.client, request), None
+        except IdentityProblem as problem:
+            return {}, problem
+
+    async def _copies(self, request: IdentityRequest, masters: dict[KeyRole, Master], before: JILNodeRecord) -> None:
+        """``before``: the record as it was before the masters' facts were written into it."""
+        if masters:
+            first = [role for role in masters if getattr(before.spec.keys, role.value) is None]
+            await ensure_copies(self._deps.client, request, masters, first=first)
+            self._verified[request.uid] = (request.record.keys, self._deps.clock.monotonic())
+
+
+async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """Side by side; both end before a fault of either is raised."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other

@@ -12,7 +12,7 @@ from jil.api.labels import Component
 from jil.api.quantity import parse_quantity
 from jil.api.record import JILNodeRecord, Volume
 from jil.cluster.client import Manifest
-from jil.cluster.errors import AlreadyExists, Forbidden, Invalid, NotFound
+from jil.cluster.errors import Conflict, Forbidden, Invalid, NotFound
 from jil.controller.deps import Deps
 from jil.controller.node_gate import side_by_side
 from jil.render import storage
@@ -127,7 +127,9 @@ class _Lost:
 async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: Volume | None) -> Manifest | _Lost:
     intent = storage.claim(ctx, component)
     name = intent["metadata"]["name"]
-    live = await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
+    live = deps.store.get(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
+    if live is None and recorded is not None:
+        live = await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
     if live is None and recorded is not None:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
         return _Lost(
@@ -138,12 +140,14 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
         )
     if live is None:
         try:
-            return (await deps.applier.ensure(intent, None)).object
-        except AlreadyExists:
-            live = await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, ctx.namespace)
+            made = await _create(deps, intent)
         except (Forbidden, Invalid) as error:
             # A quota or a policy: told as what it is, and everything else of the node goes on.
             return _Lost(Reason.WAITING_FOR_VOLUME, f"claim {name} is refused: {error.message}")
+        if made is not None:
+            return made
+        # The watch lags, or somebody made the claim: what is there is looked at like any other.
+        live = await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, ctx.namespace)
     uid = live["metadata"]["uid"]
     if recorded is not None and recorded.pvc_uid != uid:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
@@ -175,6 +179,17 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
     except (Forbidden, Invalid) as error:
         # A StorageClass that cannot grow, for one: the volume that is there serves on.
         return {**live, "refused": error.message}
+
+
+async def _create(deps: Deps, intent: Manifest) -> Manifest | None:
+    """The claim as it was made, None when there is one already."""
+    try:
+        return (await deps.applier.create(intent)).object
+    except Conflict:
+        meta = intent["metadata"]
+        if await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, meta["namespace"], meta["name"]) is not None:
+            return None
+        return (await deps.applier.ensure(intent, None)).object
 
 
 def _holder(deps: Deps, uid: str, node_id: str) -> str | None:
