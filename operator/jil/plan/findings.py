@@ -140,6 +140,8 @@ def _services_finding(facts: NodeFacts) -> Finding:
 def _serving_finding(facts: NodeFacts) -> Finding:
     type_ = ConditionType.SERVING
     if facts.goal is Goal.MAINTENANCE:
+        if still := _still_serving(facts):
+            return true(type_, Reason.RUNNING, f"spec.state is Maintenance, but traffic still goes to {_some(still)}")
         return false(type_, Reason.MAINTENANCE, "spec.state is Maintenance: no user traffic, everything else runs")
     if facts.goal is not Goal.RUNNING:
         return false(type_, Reason.STOPPED, "spec.state is Stopped" if facts.goal is Goal.STOPPED else "being deleted")
@@ -150,6 +152,14 @@ def _serving_finding(facts: NodeFacts) -> Finding:
     if len(serving) == len(services):
         return true(type_, Reason.RUNNING, "every service has a ready pod that takes traffic")
     return false(type_, Reason.WAITING_FOR_POD, f"{len(serving)} of {len(services)} services take traffic")
+
+
+def _still_serving(facts: NodeFacts) -> list[str]:
+    return sorted(p.name for w in facts.workloads if w.is_service for p in w.pods if p.serving and not p.deleting)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def judge(facts: NodeFacts) -> Verdict:
@@ -181,6 +191,8 @@ def _overall(facts: NodeFacts, findings: Sequence[Finding]) -> tuple[Finding, st
     ignored = {ConditionType.SERVING} if facts.goal is Goal.MAINTENANCE or not _has_services(facts) else set()
     bad = [f for f in findings if f.status != "True" and f.type not in ignored]
     if not bad:
+        if facts.goal is Goal.MAINTENANCE and (still := _still_serving(facts)):
+            return true(type_, Reason.READY, f"everything runs; traffic is to be taken off {_some(still)}"), "Ready"
         if facts.goal is Goal.MAINTENANCE:
             return true(
                 type_, Reason.MAINTENANCE, "in maintenance as declared: runs, takes no user traffic"

@@ -128,6 +128,18 @@ def test_maintenance_is_healthy_without_serving() -> None:
     assert reason(verdict, ConditionType.SERVING) == "Maintenance"
 
 
+def test_maintenance_is_not_reached_while_a_pod_takes_traffic() -> None:
+    """Taking it off may meet a conflict, or a gate that says no: what status tells is what is."""
+    verdict = judge(facts(goal=Goal.MAINTENANCE, workloads=node()))
+    names = sorted(p.name for w in node() for p in w.pods if p.serving)
+    assert names
+    assert verdict.phase == "Ready"
+    serving = next(f for f in verdict.findings if f.type is ConditionType.SERVING)
+    assert serving.status == "True"
+    for finding in (serving, verdict.findings[-1]):
+        assert all(name in finding.message for name in names)
+
+
 def test_a_refused_spec_says_one_thing() -> None:
     verdict = refused(Reason.RELEASE_NOT_FOUND, "apply it")
     assert verdict.phase == "Invalid"
