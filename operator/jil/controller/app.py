@@ -151,6 +151,7 @@ async def run(settings: Settings) -> int:
             session=session,
             lines=(lines, await stack.enter_async_context(lines.session())),
             now=runtime.clock.now,
+            clock=runtime.clock.monotonic,
             on_change=look_again,
             url=health_url(settings.health_url, runtime.store),
             expects=lambda key: expected_node_id(runtime.store, key),

@@ -61,7 +61,7 @@ class Turns:
         elif turn.ill_since is None:
             turn.ill_since = now
         eager = turn.ill_since is not None and now - turn.ill_since < EAGER_FOR_SECONDS
-        turn.next += min(self._interval, EAGER_SECONDS) if eager else self._interval
+        turn.next += self.pause if eager else self._interval
 
     def forget(self, key: NodeKey) -> None:
         """Nobody asks for the node any more."""
