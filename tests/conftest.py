@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from testbed.controlplane import ControlPlane
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,14 +20,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep", action="store_true", help=text)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For ``-n 2 --dist loadgroup``: what shares a rig runs in one process, in order.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """For ``-n 2 --dist loadscope``: what shares a rig runs in one process, in order."""
+    return _ByRig(config, log) if config.getvalue("dist") == "loadscope" else None
 
-    A folder below tests/cluster has its rig in its conftest.py; elsewhere a file is the unit.
-    """
-    for item in items:
-        shares = (item.path.parent / "conftest.py").exists() and item.path.parent.parent.name == "cluster"
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if shares else item.path)))
+
+class _ByRig(LoadScopeScheduling):
+    """xdist's own groups (``--dist loadgroup``) are names appended to node ids, which pytest 9 does not let be changed."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return rig_of(nodeid)
+
+
+def rig_of(nodeid: str) -> str:
+    """A folder below tests/cluster has its rig in its conftest.py; elsewhere a file is the unit."""
+    path = Path(nodeid.partition("::")[0])
+    shares = path.parent.parent.name == "cluster" and (ROOT / path.parent / "conftest.py").exists()
+    return str(path.parent if shares else path)
 
 
 @pytest.fixture(scope="session")

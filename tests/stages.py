@@ -57,7 +57,7 @@ def stages() -> list[Stage]:
         Stage("go", [python, "-m", "tests.go_tests"], 900),
         # These tests mostly wait, for elections, back-offs and probes: two at a time fit two cores. What shares a rig
         # stays together (tests/conftest.py).
-        _pytest("cluster", 2400, "tests/cluster", extra=("-n", "2", "--dist", "loadgroup")),
+        _pytest("cluster", 2400, "tests/cluster", extra=("-n", "2", "--dist", "loadscope")),
         _pytest("faults", 900, "tests/faults"),
         Stage("kind", [python, "-m", "tests.fresh_cluster"], 2400, env=own),
         Stage("images", [python, "-m", "testbed", "images"], 2400, env=own),
