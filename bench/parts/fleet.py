@@ -64,11 +64,20 @@ def _converge(
         report.tell(f"CPU until all are Ready, {name}", used, "s", f"{used / took * 100:.0f} % of a processor")
     report.tell("requests per node until Ready", len(entries) / nodes, "requests")
     report.tell("writes per node until Ready", sum(map(is_write, entries)) / nodes, "requests")
-    until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 120)
+    _until_idle(operator, nodes)
     report.tell("RSS, all Ready", operator.rss(), "MiB")
     report.tell("RSS per 1,000 nodes", (operator.rss() - idle) / nodes * 1000, "MiB", "beyond that of none")
     report.tell("objects in the store", operator.metric("jil_store_objects"), "objects")
     return nodes
+
+
+def _until_idle(operator: Operator, nodes: int) -> None:
+    until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 300, pause=_pause(nodes))
+
+
+def _pause(nodes: int) -> float:
+    """Seconds between two looks at the operator's metrics: it counts its nodes for each of them."""
+    return max(0.1, nodes / 500)
 
 
 def _rest(report: Reporter, bench: Rig, operator: Operator, nodes: int, seconds: float) -> None:
@@ -95,8 +104,9 @@ def _touched(report: Reporter, bench: Rig, operator: Operator, places: list[Plac
     before, cpu, since = _reconciles(operator), operator.cpu(), bench.plane.audit_position()
     for place in chosen:
         bench.api.merge(place.path, {"metadata": {"labels": {"bench": "touched"}}})
-    until(lambda: _reconciles(operator) - before >= len(chosen), "every node to be looked at", 300)
-    until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 60)
+    pause = _pause(len(places))
+    until(lambda: _reconciles(operator) - before >= len(chosen), "every node to be looked at", 300, pause=pause)
+    _until_idle(operator, len(places))
     looked, spent, entries = _reconciles(operator) - before, operator.cpu() - cpu, bench.requests(since)
     writes = [e for e in entries if is_write(e) and not is_sample(e)]
     report.tell("unchanged reconcile: requests", len(entries) / looked, "requests", f"of {looked:.0f} looks")
@@ -160,8 +170,9 @@ def _start_up(report: Reporter, bench: Rig, operator: Operator, nodes: int) -> N
     fresh = bench.operator()
     bench.leading(fresh, 300)
     report.tell("start-up: leads", time.monotonic() - began, "s", f"{nodes} nodes exist")
-    until(lambda: _reconciles(fresh) >= nodes, "every node to be looked at", 60 + nodes * 1.0)
-    until(lambda: fresh.metric("jil_queue_depth") == 0, "an empty queue", 300)
+    pause = _pause(nodes)
+    until(lambda: _reconciles(fresh) >= nodes, "every node to be looked at", 60 + nodes * 1.0, pause=pause)
+    _until_idle(fresh, nodes)
     report.tell("start-up: every node looked at", time.monotonic() - began, "s")
     entries = bench.requests(since)
     writes = [e for e in entries if is_write(e) and not is_sample(e) and not _bookkeeping(e)]
