@@ -136,7 +136,7 @@ def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Plac
             report.tell(
                 f"{at}: changes applied per second", len(values) / result.whole, "1/s", "until the last one was"
             )
-        until(lambda: operator.metric("jil_queue_depth") == 0, "an empty queue", 300)
+            _until_idle(operator, len(places))
 
 
 def _failover(report: Reporter, bench: Rig, leader: Operator, places: list[Place]) -> Operator:
