@@ -12,6 +12,7 @@ import time
 from bench.changes import Load, drive
 from bench.cluster import Operator, Place, Rig, is_sample, is_write, rig, until
 from bench.report import Reporter
+from testbed.controlplane import APISERVER
 
 #: Long enough for one sweep (300 s) and five looks at every node.
 REST_SECONDS = 300.0
@@ -121,14 +122,16 @@ def _reconciles(operator: Operator) -> float:
 def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Place]) -> None:
     replicas: dict[tuple[str, str], int] = {}
     for rate in CHANGES_PER_SECOND:
-        cpu, looks, began = operator.cpu(), _reconciles(operator), time.monotonic()
+        cpu, others, looks, began = operator.cpu(), bench.cpu(), _reconciles(operator), time.monotonic()
         result = drive(bench, places, Load(rate, CHANGE_SECONDS), replicas)
-        busy, looked = (operator.cpu() - cpu) / (time.monotonic() - began), _reconciles(operator) - looks
+        took, looked = time.monotonic() - began, _reconciles(operator) - looks
+        busy, server = (operator.cpu() - cpu) / took, (bench.cpu()[APISERVER] - others[APISERVER]) / took
         note = f"{result.sent} changes in {result.sending:.1f} s over {len(places)} nodes; {result.lost} not applied"
         note += f"; the API server was too busy for {result.refused}" if result.refused else ""
         at = f"at {rate}/s"
         report.tell(f"{at}: changes sent per second", result.sent / result.sending, "1/s", note)
         report.tell(f"{at}: CPU of the operator", busy * 100, "%", f"of one processor, {looked:.0f} looks at nodes")
+        report.tell(f"{at}: CPU of the API server", server * 100, "%", "of one processor")
         if result.latencies:
             values = sorted(result.latencies)
             report.tell(f"{at}: change to applied, median", statistics.median(values), "s")
