@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.cluster import CORE, Operator, Place, Rig, is_write, moment_of, rig, until
+from bench.cluster import CORE, SYSTEM, Operator, Place, Rig, is_write, moment_of, rig, until
 from bench.report import Reporter
 from jil.api import kinds
 from jil.cluster.access import Credentials, from_kubeconfig
@@ -85,8 +85,13 @@ def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> tupl
 
 
 def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:
-    """What the operator made in the nodes' namespaces, as it would be applied to others."""
+    """What the operator made for the nodes, in their namespaces and in its own, as it would be applied to others."""
     found = []
+    ids = tuple(place.node_id.lower() for place in places)
+    for kind in (kinds.JIL_NODE_RECORD, kinds.SECRET):
+        for item in bench.api.get(kind.path(namespace=SYSTEM))["items"]:
+            if item["metadata"]["name"].startswith(ids):
+                found.append(_intent(kind, item, f"bare-{SYSTEM}"))
     for namespace in sorted({p.namespace for p in places}):
         for kind in _CHILDREN:
             for item in bench.api.get(f"{kind.path(namespace=namespace)}?{_OURS}")["items"]:
