@@ -21,7 +21,7 @@ from jil.api import kinds
 from jil.cluster.access import Credentials, from_kubeconfig
 
 ROUNDS = 3
-#: 16 workers with 6 requests each, through a pool of 32 connections.
+#: 8 workers with 6 requests each, through a pool of 32 connections.
 CONCURRENCY = 32
 TARGET = 1.3
 #: A server that is too busy is asked again, as the operator does.
