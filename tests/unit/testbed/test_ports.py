@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,24 @@ from testbed.errors import BedError
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def _nobody_listens(first: int) -> bool:
+    for port in range(first, first + 6):
+        with socket.socket() as probe:
+            try:
+                probe.bind((ports.LOOPBACK, port))
+            except OSError:
+                return False
+    return True
+
+
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Six ports in all, and a cache of this test alone."""
+def first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
+    """The first of six ports, which are all there are; a cache of this test alone."""
+    found = next(port for port in range(15000, 19990, 10) if _nobody_listens(port))
     monkeypatch.setenv("JIL_CACHE", str(tmp_path))
-    monkeypatch.setattr(ports, "RANGE", range(19370, 19770))
+    monkeypatch.setattr(ports, "RANGE", range(found, found + 400))
     monkeypatch.setattr(ports.random, "sample", lambda among, count: list(among)[:6])
+    return found
 
 
 def test_a_port_is_drawn_once() -> None:
@@ -29,9 +42,9 @@ def test_a_port_is_drawn_once() -> None:
         ports.free_ports(1)
 
 
-def test_what_another_process_has_drawn_is_free_again_when_it_has_ended() -> None:
+def test_what_another_process_has_drawn_is_free_again_when_it_has_ended(first: int) -> None:
     code = (
-        "import sys; from testbed import ports; ports.RANGE = range(19370, 19770);"
+        f"import sys; from testbed import ports; ports.RANGE = range({first}, {first + 400});"
         "ports.random.sample = lambda among, count: list(among)[:6];"
         "print(*ports.free_ports(6), flush=True); sys.stdin.read()"
     )
