@@ -139,7 +139,7 @@ def _changes(report: Reporter, bench: Rig, operator: Operator, places: list[Plac
             report.tell(
                 f"{at}: changes applied per second", len(values) / result.whole, "1/s", "until the last one was"
             )
-            _until_idle(operator, len(places))
+        _until_idle(operator, len(places))
 
 
 def _failover(report: Reporter, bench: Rig, leader: Operator, places: list[Place]) -> Operator:
