@@ -54,8 +54,8 @@ class IdentityProblem(Exception):  # noqa: N818  (a finding that ends the pass)
 
 @dataclass(frozen=True)
 class IdentityRequest:
-    """Whose identity: ``node`` and ``uid`` are the JILNode's name and UID, ``child_labels`` go onto the copies. Without
-    ``validator`` there are credentials only."""
+    """Whose identity: ``node`` is the JILNode's name, ``child_labels`` go onto the copies. Without ``validator`` there
+    are credentials only."""
 
     record: RecordSpec
     node: str
@@ -64,7 +64,6 @@ class IdentityRequest:
     cluster_uid: str
     child_labels: Mapping[str, str]
     validator: bool
-    uid: str
 
 
 def roles(*, validator: bool) -> tuple[KeyRole, ...]:

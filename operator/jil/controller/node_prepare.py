@@ -82,9 +82,8 @@ class NodePreparer:
             if taken is not None:
                 return taken
         # Neither the address nor the keys wait for the other, and one write records both.
-        address, (masters, wrong) = await _both(
-            self._address(ctx, serving), self._masters(self._request(node, ctx, record))
-        )
+        request = self._request(node, ctx, record)
+        address, (masters, wrong) = await _both(self._address(ctx, serving), self._masters(ctx.uid, request))
         facts: dict[str, Any] = {"p2p": P2P(cluster_ip=address)} if address else {}
         facts["keys"] = keys_of(record.spec.keys, {role: master.facts for role, master in masters.items()})
         before, record = record, await deps.records.change(record, **facts)
@@ -92,7 +91,8 @@ class NodePreparer:
         try:
             if wrong is not None:
                 raise wrong
-            await self._copies(self._request(node, ctx, record), masters, before)
+            if masters:
+                await self._copies(ctx.uid, replace(request, record=record.spec), masters, before)
             identity = true(ConditionType.IDENTITY_READY, Reason.READY, "keys exist and are the recorded ones")
         except IdentityProblem as error:
             identity = false(ConditionType.IDENTITY_READY, error.reason, error.message)
@@ -174,12 +174,13 @@ class NodePreparer:
             self._deps.cluster_uid,
             child,
             validator=node.spec.validator.enabled,
-            uid=ctx.uid,
         )
 
-    async def _masters(self, request: IdentityRequest) -> tuple[dict[KeyRole, Master], IdentityProblem | None]:
+    async def _masters(
+        self, uid: str, request: IdentityRequest
+    ) -> tuple[dict[KeyRole, Master], IdentityProblem | None]:
         """The masters, none for a node whose identity was compared not long ago; or what is wrong with one of them."""
-        verified = self._verified.get(request.uid)
+        verified = self._verified.get(uid)
         # By what is recorded of the keys, not by the record's version: a bring-up changes the record a dozen times.
         fresh = verified and self._deps.clock.monotonic() - verified[1] < IDENTITY_CHECK_SECONDS
         if verified and verified[0] == request.record.keys and fresh:
@@ -189,12 +190,13 @@ class NodePreparer:
         except IdentityProblem as problem:
             return {}, problem
 
-    async def _copies(self, request: IdentityRequest, masters: dict[KeyRole, Master], before: JILNodeRecord) -> None:
+    async def _copies(
+        self, uid: str, request: IdentityRequest, masters: dict[KeyRole, Master], before: JILNodeRecord
+    ) -> None:
         """``before``: the record as it was before the masters' facts were written into it."""
-        if masters:
-            first = [role for role in masters if getattr(before.spec.keys, role.value) is None]
-            await ensure_copies(self._deps.client, request, masters, first=first)
-            self._verified[request.uid] = (request.record.keys, self._deps.clock.monotonic())
+        first = [role for role in masters if getattr(before.spec.keys, role.value) is None]
+        await ensure_copies(self._deps.client, request, masters, first=first)
+        self._verified[uid] = (request.record.keys, self._deps.clock.monotonic())
 
 
 async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:

@@ -127,9 +127,8 @@ class _Lost:
 async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: Volume | None) -> Manifest | _Lost:
     intent = storage.claim(ctx, component)
     name = intent["metadata"]["name"]
-    live = deps.store.get(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
-    if live is None and recorded is not None:
-        live = await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
+    where = (kinds.PERSISTENT_VOLUME_CLAIM, ctx.namespace, name)
+    live = deps.store.get(*where) if recorded is None else await deps.find(*where)
     if live is None and recorded is not None:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
         return _Lost(
@@ -140,14 +139,12 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
         )
     if live is None:
         try:
-            made = await _create(deps, intent)
+            live, made = await _make(deps, intent)
         except (Forbidden, Invalid) as error:
             # A quota or a policy: told as what it is, and everything else of the node goes on.
             return _Lost(Reason.WAITING_FOR_VOLUME, f"claim {name} is refused: {error.message}")
-        if made is not None:
-            return made
-        # The watch lags, or somebody made the claim: what is there is looked at like any other.
-        live = await deps.client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, ctx.namespace)
+        if made:
+            return live
     uid = live["metadata"]["uid"]
     if recorded is not None and recorded.pvc_uid != uid:
         reason = Reason.SIGN_STATE_LOST if component is Component.VALIDATOR else Reason.VOLUME_LOST
@@ -181,15 +178,17 @@ async def _claim(deps: Deps, ctx: NodeContext, component: Component, recorded: V
         return {**live, "refused": error.message}
 
 
-async def _create(deps: Deps, intent: Manifest) -> Manifest | None:
-    """The claim as it was made, None when there is one already."""
+async def _make(deps: Deps, intent: Manifest) -> tuple[Manifest, bool]:
+    """The claim, and whether it was made just now. The watch may lag, or somebody have made it: what is there is to be
+    looked at like any other."""
     try:
-        return (await deps.applier.create(intent)).object
+        return (await deps.applier.create(intent)).object, True
     except Conflict:
         meta = intent["metadata"]
-        if await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, meta["namespace"], meta["name"]) is not None:
-            return None
-        return (await deps.applier.ensure(intent, None)).object
+        live = await deps.find(kinds.PERSISTENT_VOLUME_CLAIM, meta["namespace"], meta["name"])
+        if live is not None:
+            return live, False
+        return (await deps.applier.ensure(intent, None)).object, True
 
 
 def _holder(deps: Deps, uid: str, node_id: str) -> str | None:

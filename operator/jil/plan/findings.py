@@ -191,9 +191,9 @@ def _overall(facts: NodeFacts, findings: Sequence[Finding]) -> tuple[Finding, st
     ignored = {ConditionType.SERVING} if facts.goal is Goal.MAINTENANCE or not _has_services(facts) else set()
     bad = [f for f in findings if f.status != "True" and f.type not in ignored]
     if not bad:
-        if facts.goal is Goal.MAINTENANCE and (still := _still_serving(facts)):
-            return true(type_, Reason.READY, f"everything runs; traffic is to be taken off {_some(still)}"), "Ready"
         if facts.goal is Goal.MAINTENANCE:
+            if still := _still_serving(facts):
+                return true(type_, Reason.READY, f"everything runs; traffic is to be taken off {_some(still)}"), "Ready"
             return true(
                 type_, Reason.MAINTENANCE, "in maintenance as declared: runs, takes no user traffic"
             ), "Maintenance"

@@ -43,7 +43,7 @@ def request(keys: Keys | None = None) -> IdentityRequest:
         template_version=1,
         keys=keys or Keys(),
     )
-    return IdentityRequest(record, "zurich", HOME, SYSTEM, "here", {"a": "b"}, validator=True, uid="1")
+    return IdentityRequest(record, "zurich", HOME, SYSTEM, "here", {"a": "b"}, validator=True)
 
 
 def client(api: Api) -> KubeClient:

@@ -29,7 +29,7 @@ class Rig:
         self.store, self.live, self.applied = Store(), dict[str, dict[str, Any]](), list[str]()
         self.reads, self.refuses_versions = 0, False
         deps = SimpleNamespace(
-            store=self.store, applier=self, client=self, records=self, find=self.find, system_namespace="jil-system"
+            store=self.store, applier=self, records=self, find=self.find, system_namespace="jil-system"
         )
         self.volumes = Volumes(cast(Deps, deps))
 
@@ -56,10 +56,6 @@ class Rig:
     async def find(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
         self.reads += 1
         return self.live.get(name)
-
-    async def get(self, kind: Kind, name: str, namespace: str | None) -> dict[str, Any]:
-        self.reads += 1
-        return self.live[name]
 
     async def create(self, intent: dict[str, Any]) -> Any:
         if self.refuses_versions or intent["metadata"]["name"] in self.live:
