@@ -43,7 +43,8 @@ _ALLOCATED: Final = frozenset(
 )
 #: How often a write is tried anew on a fresh read before the conflict goes to the work queue.
 _ATTEMPTS: Final = 3
-_REMEMBERED: Final = 20_000
+#: The children of 2,000 nodes: looks go through them in turns, so with fewer places none would still be there.
+_REMEMBERED: Final = 100_000
 #: Intents whose hashes are kept, and with them the intents: as many as are rendered and kept.
 _STAMPS: Final = 2_500
 

@@ -7,12 +7,10 @@ between "new" and "lost": a fingerprint without its Secret is a lost key, and no
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from jil.api import kinds, labels
 from jil.api.conditions import Reason
@@ -20,8 +18,7 @@ from jil.api.record import Keys, RecordSpec
 from jil.cluster.client import KubeClient, Manifest
 from jil.cluster.errors import AlreadyExists, NotFound
 from jil.cluster.keys import KeyRole, MalformedKeyError, PublicFacts, generate, public_facts
-
-T = TypeVar("T")
+from jil.cluster.together import side_by_side
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("jil.audit")
@@ -214,7 +211,7 @@ async def ensure_masters(client: KubeClient, request: IdentityRequest) -> dict[K
     and the client's errors.
     """
     wanted = roles(validator=request.validator)
-    return dict(zip(wanted, await _each(_master(client, request, role) for role in wanted), strict=True))
+    return dict(zip(wanted, await side_by_side(_master(client, request, role) for role in wanted), strict=True))
 
 
 async def ensure_copies(
@@ -228,13 +225,4 @@ async def ensure_copies(
     for role, master in masters.items():
         if _recorded(request.record.keys, role) != master.facts.fingerprint:
             raise ValueError(f"the {role.value} key of {request.record.node_id} is not recorded: no copy of it (I5)")
-    await _each(_copy(client, request, role, master, first=role in first) for role, master in masters.items())
-
-
-async def _each(work: Iterable[Awaitable[T]]) -> list[T]:
-    """Side by side, no key depends on another. All of it ends before the first fault is raised."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for outcome in done:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return [outcome for outcome in done if not isinstance(outcome, BaseException)]
+    await side_by_side(_copy(client, request, role, master, first=role in first) for role, master in masters.items())

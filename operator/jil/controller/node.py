@@ -14,12 +14,13 @@ from jil.cluster.apply import Change, Outcome
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
+from jil.cluster.together import side_by_side
 from jil.controller import node_facts
 from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
 from jil.controller.node_acts import NodeActs
 from jil.controller.node_audit import audit
-from jil.controller.node_gate import ActSubject, side_by_side
+from jil.controller.node_gate import ActSubject
 from jil.controller.node_prepare import NodePreparer, Prepared
 from jil.controller.node_pull_login import NodePullLogin
 from jil.controller.node_record import ran_before, with_release

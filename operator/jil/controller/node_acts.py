@@ -13,9 +13,10 @@ from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.events import EventReason
 from jil.cluster.grant import Grant
 from jil.cluster.ledger import GrantEntry
+from jil.cluster.together import side_by_side
 from jil.controller.deps import Deps
 from jil.controller.node_facts import pods_of
-from jil.controller.node_gate import TOGETHER, ActSubject, FreeAct, NodeGate, side_by_side
+from jil.controller.node_gate import TOGETHER, ActSubject, FreeAct, NodeGate
 from jil.plan.acts import Act
 from jil.plan.drain import leaving, plan_drain
 from jil.plan.giveback import GiveBack, follows_the_chain, plan_give_back

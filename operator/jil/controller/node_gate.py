@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
@@ -19,6 +18,7 @@ from jil.cluster.errors import Conflict, NotFound
 from jil.cluster.events import EventReason
 from jil.cluster.grant import Grant, TargetRef
 from jil.cluster.request import Disruption
+from jil.cluster.together import side_by_side
 from jil.controller.chain_facts import observed_network, read_network
 from jil.controller.deps import Deps
 from jil.controller.network import ledger_existed
@@ -27,8 +27,6 @@ from jil.plan.sight import network_facts
 from jil.plan.verdict import Deny, Impossible
 from jil.plan.voting import NO_CONSENSUS_KEY, NetworkFacts, PodState
 
-SIDE_BY_SIDE = 6
-"""Requests of one node at the same time: other nodes want the API server too."""
 TOGETHER = 50
 """Free acts that are written into the ledger at once; a ledger keeps the last 200."""
 
@@ -37,8 +35,6 @@ _NO_NETWORK: Final = (
     "the node's network is not known (no record and no JILNetwork), so nothing says what its validator's stop"
     " would cost; restore the JILNetwork"
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -245,21 +241,3 @@ def _disruption(
         pod=pod,
         pod_uid=pod_uid,
     )
-
-
-async def side_by_side(work: Sequence[Awaitable[T]]) -> list[T]:
-    """The results in order, a few at a time. All of it is awaited; then the first error is raised as it is, because
-    the work queue acts on its class."""
-    limit = asyncio.Semaphore(SIDE_BY_SIDE)
-
-    async def one(what: Awaitable[T]) -> T:
-        async with limit:
-            return await what
-
-    done = await asyncio.gather(*(one(what) for what in work), return_exceptions=True)
-    results: list[T] = []
-    for outcome in done:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        results.append(outcome)
-    return results

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from jil.api import kinds, labels
 from jil.api.conditions import ConditionType, Finding, Reason, false, true
@@ -15,6 +13,7 @@ from jil.cluster.client import Manifest
 from jil.cluster.errors import Invalid, NotFound
 from jil.cluster.identity import IdentityProblem, IdentityRequest, Master, ensure_copies, ensure_masters
 from jil.cluster.keys import KeyRole
+from jil.cluster.together import both
 from jil.controller import node_facts
 from jil.controller.deps import Deps
 from jil.controller.genesis_copy import ensure_genesis
@@ -23,9 +22,6 @@ from jil.controller.node_record import keys_of
 from jil.plan.spec_check import Resolved, SpecProblem, claim_problem
 from jil.render import validator
 from jil.render.context import TEMPLATE_VERSION, NodeContext
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 IDENTITY_CHECK_SECONDS = 300.0
 """Secrets are not watched: a node at rest has its identity compared this often."""
@@ -83,7 +79,7 @@ class NodePreparer:
                 return taken
         # Neither the address nor the keys wait for the other, and one write records both.
         request = self._request(node, ctx, record)
-        address, (masters, wrong) = await _both(self._address(ctx, serving), self._masters(ctx.uid, request))
+        address, (masters, wrong) = await both(self._address(ctx, serving), self._masters(ctx.uid, request))
         facts: dict[str, Any] = {"p2p": P2P(cluster_ip=address)} if address else {}
         facts["keys"] = keys_of(record.spec.keys, {role: master.facts for role, master in masters.items()})
         before, record = record, await deps.records.change(record, **facts)
@@ -197,13 +193,3 @@ class NodePreparer:
         first = [role for role in masters if getattr(before.spec.keys, role.value) is None]
         await ensure_copies(self._deps.client, request, masters, first=first)
         self._verified[uid] = (request.record.keys, self._deps.clock.monotonic())
-
-
-async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
-    """Side by side; both end before a fault of either is raised."""
-    one, other = await asyncio.gather(first, second, return_exceptions=True)
-    if isinstance(one, BaseException):
-        raise one
-    if isinstance(other, BaseException):
-        raise other
-    return one, other

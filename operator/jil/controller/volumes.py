@@ -13,8 +13,8 @@ from jil.api.quantity import parse_quantity
 from jil.api.record import JILNodeRecord, Volume
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Conflict, Forbidden, Invalid, NotFound
+from jil.cluster.together import side_by_side
 from jil.controller.deps import Deps
-from jil.controller.node_gate import side_by_side
 from jil.render import storage
 from jil.render.context import NodeContext
 

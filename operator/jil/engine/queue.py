@@ -5,6 +5,9 @@
   flight).
 - Keys wait in lanes by kind and namespace that take turns: a namespace with a thousand nodes does not starve the one
   with a single node (fairness).
+- News comes before routine: what somebody changed does not wait behind a thousand keys that are only looked at because
+  a leadership begins or an hour has passed. Of four keys one is routine while there is any: a fleet where something
+  changes all the time is looked at as a whole nevertheless. A key for which there is both is news.
 - ``retry`` comes back after an exponential back-off with jitter, ``add_after`` after a delay. Both give way to an event
   that comes earlier, and both are forgotten when the key is picked up: every reconcile says anew when to look again.
 
@@ -18,10 +21,13 @@ import heapq
 import itertools
 import random
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+#: Keys with news that are given out in a row while a routine one waits.
+_NEWS_IN_A_ROW: Final = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,51 @@ class _Nobody:
         """Nobody listens."""
 
 
+@dataclass(frozen=True)
+class _Due:
+    """When a key became, or becomes, due, and whether only by routine."""
+
+    at: float
+    routine: bool
+
+    def with_(self, other: _Due | None) -> _Due:
+        """One look for both: at the earlier time, and as news if either is."""
+        if other is None:
+            return self
+        return _Due(min(self.at, other.at), self.routine and other.routine)
+
+
+class _Lanes:
+    """Keys in turns by kind and namespace."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[tuple[str, str | None], OrderedDict[Key, None]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def push(self, key: Key) -> None:
+        self._lanes.setdefault((key.kind, key.namespace), OrderedDict())[key] = None
+
+    def pop(self) -> Key:
+        lane, keys = next(iter(self._lanes.items()))
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._lanes.move_to_end(lane)
+        else:
+            del self._lanes[lane]
+        return key
+
+    def take_out(self, key: Key) -> None:
+        lane = (key.kind, key.namespace)
+        del self._lanes[lane][key]
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+
+    def clear(self) -> None:
+        self._lanes.clear()
+
+
 class WorkQueue:
     """``clock`` is monotonic seconds, the same that the event loop's timers run on; ``chance`` returns [0, 1)."""
 
@@ -86,41 +137,36 @@ class WorkQueue:
         self._backoff = backoff or BackOff()
         self._chance = chance
         self._observer = observer or _Nobody()
-        self._lanes: OrderedDict[tuple[str, str | None], deque[Key]] = OrderedDict()
-        self._waiting: dict[Key, float] = {}  # -> when it became due
-        self._working: dict[Key, float | None] = {}  # -> when it was added again, None when it was not
+        self._news, self._routine = _Lanes(), _Lanes()
+        self._in_a_row = 0  # keys with news given out since the last routine one
+        self._waiting: dict[Key, _Due] = {}
+        self._working: dict[Key, _Due | None] = {}  # -> that it was added again, None when it was not
         self._heap: list[tuple[float, int, Key]] = []
-        self._delayed: dict[Key, float] = {}  # -> when it becomes due; the heap may hold outdated entries
+        self._delayed: dict[Key, _Due] = {}  # in the future; the heap may hold outdated entries
         self._order = itertools.count()
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Event()
         self._closed = False
 
     # -- in ----------------------------------------------------------------------------------------------------------
-    def add(self, key: Key) -> None:
-        """Look at ``key`` as soon as a worker is free. Does nothing after ``close``."""
-        if self._closed or key in self._waiting:
-            return
-        now = self._clock()
-        if key in self._working:
-            if self._working[key] is None:
-                self._working[key] = now
-            return
-        self._enqueue(key, now)
+    def add(self, key: Key, *, routine: bool = False) -> None:
+        """Look at ``key`` as soon as a worker is free; ``routine``: nothing is known to have happened to it. Does nothing
+        after ``close``."""
+        if not self._closed:
+            self._put(key, _Due(self._clock(), routine))
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float, *, routine: bool = False) -> None:
         """Look at ``key`` in ``seconds``; an earlier date that is set already stays."""
         if self._closed:
             return
         if seconds <= 0:
-            self.add(key)
+            self.add(key, routine=routine)
             return
-        due = self._clock() + seconds
-        if self._delayed.get(key, due + 1) <= due:
-            return
-        self._delayed[key] = due
-        heapq.heappush(self._heap, (due, next(self._order), key))
-        self._wake.set()
+        before = self._delayed.get(key)
+        due = self._delayed[key] = _Due(self._clock() + seconds, routine).with_(before)
+        if before is None or due.at < before.at:
+            heapq.heappush(self._heap, (due.at, next(self._order), key))
+            self._wake.set()
 
     def retry(self, key: Key, *, at_least: float = 0.0) -> float:
         """Look at ``key`` again after its back-off, not before ``at_least`` seconds; returns the delay."""
@@ -146,7 +192,7 @@ class WorkQueue:
             if self._closed:
                 raise QueueClosed
             self._promote()
-            if self._lanes:
+            if self._waiting:
                 return self._pick()
             self._wake.clear()
             try:
@@ -159,7 +205,7 @@ class WorkQueue:
         """The work on ``key`` has ended, however it went."""
         again = self._working.pop(key)
         if again is not None and not self._closed:
-            self._enqueue(key, again)
+            self._put(key, again)
 
     def close(self) -> None:
         """No more work is taken or given out; work under way goes on."""
@@ -168,7 +214,8 @@ class WorkQueue:
 
     def clear(self) -> None:
         """Forget everything that waits and every back-off (at the start of a leadership)."""
-        self._lanes.clear()
+        self._news.clear()
+        self._routine.clear()
         self._waiting.clear()
         self._delayed.clear()
         self._heap.clear()
@@ -189,22 +236,30 @@ class WorkQueue:
 
     def age(self) -> float:
         """Seconds that the oldest due key has waited; 0 when none waits."""
-        return max((self._clock() - since for since in self._waiting.values()), default=0.0)
+        return max((self._clock() - due.at for due in self._waiting.values()), default=0.0)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _enqueue(self, key: Key, since: float) -> None:
-        self._waiting[key] = since
-        self._lanes.setdefault((key.kind, key.namespace), deque()).append(key)
-        self._wake.set()
+    def _put(self, key: Key, due: _Due) -> None:
+        if key in self._working:
+            self._working[key] = due.with_(self._working[key])
+            return
+        before = self._waiting.get(key)
+        self._waiting[key] = merged = due.with_(before)
+        if before is None:
+            self._lane(merged).push(key)
+            self._wake.set()
+        elif before.routine and not merged.routine:
+            self._routine.take_out(key)
+            self._news.push(key)
+
+    def _lane(self, due: _Due) -> _Lanes:
+        return self._routine if due.routine else self._news
 
     def _pick(self) -> Key:
-        lane, keys = next(iter(self._lanes.items()))
-        key = keys.popleft()
-        if keys:
-            self._lanes.move_to_end(lane)
-        else:
-            del self._lanes[lane]
-        since = self._waiting.pop(key)
+        routine = self._routine and (not self._news or self._in_a_row >= _NEWS_IN_A_ROW)
+        self._in_a_row = 0 if routine else self._in_a_row + 1
+        key = (self._routine if routine else self._news).pop()
+        since = self._waiting.pop(key).at
         self._delayed.pop(key, None)
         self._working[key] = None
         self._observer.waited(key, self._clock() - since)
@@ -213,19 +268,16 @@ class WorkQueue:
     def _promote(self) -> None:
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
-            due, _, key = heapq.heappop(self._heap)
-            if self._delayed.get(key) == due:  # Otherwise picked up, or set anew, since.
-                del self._delayed[key]
-                self._add_due(key, due)
-
-    def _add_due(self, key: Key, due: float) -> None:
-        if key in self._working:
-            if self._working[key] is None:
-                self._working[key] = due
-        elif key not in self._waiting:
-            self._enqueue(key, due)
+            entry = heapq.heappop(self._heap)
+            key = entry[2]
+            if self._stands(entry):  # Otherwise picked up, or set anew, since.
+                self._put(key, self._delayed.pop(key))
 
     def _until_due(self) -> float | None:
-        while self._heap and self._delayed.get(self._heap[0][2]) != self._heap[0][0]:
+        while self._heap and not self._stands(self._heap[0]):
             heapq.heappop(self._heap)
         return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+
+    def _stands(self, entry: tuple[float, int, Key]) -> bool:
+        due = self._delayed.get(entry[2])
+        return due is not None and due.at == entry[0]

@@ -33,6 +33,7 @@ from jil.cluster.events import EventRecorder
 from jil.cluster.lease import LeaderElector
 from jil.cluster.status import StatusWriter
 from jil.engine.metrics import Metrics
+from jil.engine.missed import Missed
 from jil.engine.outcome import Reconcile, Result
 from jil.engine.queue import WorkQueue
 from jil.engine.routes import Later, Route
@@ -80,6 +81,7 @@ class Runtime:
         self._watches = tuple(watches)
         self._access = way_in or access.find(settings.kubeconfig, settings.kube_context)
         self._routes: Mapping[Kind, Route] = {}
+        self._missed = Missed(self.clock.monotonic)
         self._stop = asyncio.Event()
         self._filled: float | None = None
         self._term: Term | None = None
@@ -171,6 +173,7 @@ class Runtime:
             clock=self.clock,
             settings=self.settings,
             prepare=self._prepare(on_lead),
+            missed=self._missed.take,
             background=background,
         )
         self._term = term
@@ -277,12 +280,14 @@ class Runtime:
 
     def _changed(self, change: Change) -> None:
         route = self._routes.get(change.kind)
+        serving = self._term is not None and self._term.serving
         # Routes are asked on a standby too, they may keep what they see; there is no work before leadership begins,
-        # and then everything is looked at.
+        # and then everything is looked at, what changed lately first.
         for key in route(change) if route else ():
-            if self._term is None or not self._term.serving:
-                continue
-            if isinstance(key, Later):
+            if not serving:
+                if self._filled is not None:  # the first fill is no change
+                    self._missed.note(key.key if isinstance(key, Later) else key)
+            elif isinstance(key, Later):
                 self.queue.add_after(key.key, key.seconds)
             else:
                 self.queue.add(key)

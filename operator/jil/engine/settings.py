@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default=60.0, ge=0, description="Children whose JILNode is gone are left alone for this long."
     )
 
-    workers: int = Field(default=8, ge=1, le=256, description="Reconciles at the same time.")
+    workers: int = Field(default=16, ge=1, le=256, description="Reconciles at the same time.")
     reconcile_timeout: float = Field(default=120.0, gt=0, description="A reconcile that takes longer is broken off.")
     resync: float = Field(default=600.0, gt=0, description="Every object is looked at about this often, spread evenly.")
     sweep: float = Field(default=300.0, gt=0, description="Time between two comparisons of the store with the server.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jil.api.kinds import Kind
@@ -43,13 +43,16 @@ class Term:
         clock: Clock,
         settings: Settings,
         prepare: Callable[[], Awaitable[None]],
+        missed: Callable[[], Iterable[Key]] = tuple,
         background: Sequence[Background] = (),
     ) -> None:
+        """``missed``: what changed lately while nobody here led, to be looked at before everything else."""
         self._queue = queue
         self._store = store
         self._kinds = tuple(kind for kind in kinds if kind.kind in reconcilers)
         self._settings = settings
         self._prepare = prepare
+        self._missed = missed
         self._background = tuple(background)
         self._worker = Worker(
             queue,
@@ -71,8 +74,10 @@ class Term:
             self._queue.clear()
             self.serving = True
             await self._prepare()
-            for key in self._keys():
+            for key in self._missed():
                 self._queue.add(key)
+            for key in self._keys():
+                self._queue.add(key, routine=True)
             async with asyncio.TaskGroup() as group:
                 others = [group.create_task(self._resync())]
                 others += [group.create_task(_keep_running(each)) for each in self._background]
@@ -96,7 +101,8 @@ class Term:
         """Look at everything about once per ``resync`` seconds, evenly spread."""
         while True:
             for key in self._keys():
-                self._queue.add_after(key, self._settings.resync * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+                seconds = self._settings.resync * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+                self._queue.add_after(key, seconds, routine=True)
             await asyncio.sleep(self._settings.resync)
 
     def _keys(self) -> Iterator[Key]:

@@ -46,6 +46,8 @@ log = logging.getLogger("jil.reconcile")
 _EAGER_CONFLICTS = 5
 #: Seconds until a key is looked at again whose write was not sent because the lease was in doubt.
 _DOUBT_PAUSE = 1.0
+#: Who wants to be looked at again in so many seconds or later waits for nothing: that is routine.
+_AT_REST = 30.0
 
 
 class Worker:
@@ -141,7 +143,7 @@ class Worker:
     def _after(self, key: Key, result: Result) -> None:
         self._queue.forget(key)
         if result.requeue_after is not None:
-            self._queue.add_after(key, result.requeue_after)
+            self._queue.add_after(key, result.requeue_after, routine=result.requeue_after >= _AT_REST)
 
     def _again_at_once(self, key: Key, error: Exception) -> str:
         times = self._conflicts.get(key, 0) + 1

@@ -221,7 +221,7 @@ async def test_whatever_happens_no_key_is_lost_and_none_is_worked_on_twice_at_on
     keys = [key(f"n{number}", f"ns{number % 5}") for number in range(30)]
     for _ in range(150):
         one = chance.choice(keys)
-        q.add(one)
+        q.add(one, routine=chance.random() < 0.5)
         last_event[one] = now()
         await asyncio.sleep(chance.random() * 0.3)
     await asyncio.sleep(100)
@@ -230,3 +230,63 @@ async def test_whatever_happens_no_key_is_lost_and_none_is_worked_on_twice_at_on
         worker_task.cancel()
     assert all(last_look[one] >= last_event[one] for one in last_event)
     assert looks.total() > 150
+
+
+async def test_news_comes_before_routine_and_of_four_keys_one_is_routine() -> None:
+    q = queue()
+    for number in range(6):
+        q.add(key(f"r{number}"), routine=True)
+    for number in range(6):
+        q.add(key(f"n{number}", "b"))
+    assert await taken(q) == ["n0", "n1", "n2", "r0", "n3", "n4", "n5", "r1", "r2", "r3", "r4", "r5"]
+
+
+async def test_news_of_a_key_that_waits_by_routine_brings_it_forward() -> None:
+    q = queue()
+    for number in range(5):
+        q.add(key(f"r{number}"), routine=True)
+    q.add(key("r3"))
+    q.add(key("r3"), routine=True)
+    assert q.depth() == 5
+    assert await taken(q) == ["r3", "r0", "r1", "r2", "r4"]
+
+
+async def test_news_of_a_key_under_way_is_news_afterwards_whatever_routine_says() -> None:
+    q = queue()
+    q.add(key("x"))
+    one = await q.get()
+    q.add(key("x"), routine=True)
+    q.add(key("x"))
+    q.add(key("y"), routine=True)
+    q.done(one)
+    assert await taken(q) == ["x", "y"]
+
+
+async def test_a_date_is_news_when_either_of_two_is_and_the_earlier_one_holds() -> None:
+    q = queue()
+    q.add_after(key("both"), 5, routine=True)
+    q.add_after(key("both"), 10)
+    q.add_after(key("routine"), 4, routine=True)
+    q.add_after(key("routine"), 4, routine=True)
+    await asyncio.sleep(5)
+    one = await q.get()
+    assert (one.name, q.depth(), q.delayed()) == ("both", 1, 0)
+    q.done(one)
+    assert await taken(q) == ["routine"]
+
+
+async def test_routine_lanes_take_turns_too() -> None:
+    q = queue()
+    for number in range(50):
+        q.add(key(f"big{number}", "big"), routine=True)
+    q.add(key("small", "small"), routine=True)
+    assert (await taken(q)).index("small") <= 1
+
+
+async def test_clearing_leaves_nothing_of_either_sort() -> None:
+    q = queue()
+    q.add(key("x"))
+    q.add(key("y"), routine=True)
+    q.clear()
+    q.add(key("z"), routine=True)
+    assert await taken(q) == ["z"]
