@@ -216,9 +216,11 @@ class Rig:
         for place in places:
             self.api.create(place.path.rpartition("/")[0], place.manifest())
 
-    def ready(self) -> int:
-        """How many JILNodes are Ready."""
-        return sum(n.get("status", {}).get("phase") == "Ready" for n in self.api.get(f"{JIL}/jilnodes")["items"])
+    def ready(self, *namespaces: str) -> int:
+        """How many JILNodes are Ready, of these namespaces or of all."""
+        paths = [f"{JIL}/namespaces/{namespace}/jilnodes" for namespace in namespaces] or [f"{JIL}/jilnodes"]
+        nodes = [node for path in paths for node in self.api.get(path)["items"]]
+        return sum(node.get("status", {}).get("phase") == "Ready" for node in nodes)
 
     def until_ready(self, count: int, seconds: float) -> float:
         """Seconds until that many nodes are Ready. Raises TimeoutError with how far it came."""

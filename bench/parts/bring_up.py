@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.cluster import CORE, JIL, SYSTEM, Operator, Place, Rig, is_write, moment_of, rig, until
+from bench.cluster import CORE, SYSTEM, Operator, Place, Rig, is_write, moment_of, rig, until
 from bench.report import Reporter
 from jil.api import kinds
 from jil.cluster.access import Credentials, from_kubeconfig
@@ -81,18 +81,12 @@ def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> tupl
     since, cpu = bench.plane.audit_position(), operator.cpu()
     began = time.time()
     bench.create(places)
-    ready = until(lambda: _all_ready(bench, places), "the round's nodes to be Ready", 300, pause=_LOOK)
+    # Of this round only: those of earlier rounds would be read again and again.
+    spaces = {place.namespace for place in places}
+    ready = until(lambda: bench.ready(*spaces) >= len(places), "the round's nodes to be Ready", 300, pause=_LOOK)
     entries = bench.requests(since)
     last = max(moment_of(e) for e in entries if is_write(e) and e.get("responseStatus", {}).get("code") == 201)
     return last - began, ready, len(entries), operator.cpu() - cpu
-
-
-def _all_ready(bench: Rig, places: list[Place]) -> bool:
-    """Of this round only: those of earlier rounds would be read again and again."""
-    spaces = {place.namespace for place in places}
-    found = [n for space in spaces for n in bench.api.get(f"{JIL}/namespaces/{space}/jilnodes")["items"]]
-    ready = {n["metadata"]["name"] for n in found if n.get("status", {}).get("phase") == "Ready"}
-    return ready >= {place.name for place in places}
 
 
 def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:
