@@ -50,6 +50,7 @@ class EventReason(StrEnum):
     OVERDUE = "Overdue"
     RECONCILE_FAILED = "ReconcileFailed"
     WRITE_REFUSED = "WriteRefused"
+    ADDRESS_CHANGED = "AddressChanged"
 
 
 class EventClient(Protocol):

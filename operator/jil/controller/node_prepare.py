@@ -10,7 +10,7 @@ from jil.api.conditions import ConditionType, Finding, Reason, false, true
 from jil.api.node import JILNode
 from jil.api.record import P2P, JILNodeRecord, Keys
 from jil.cluster.client import Manifest
-from jil.cluster.errors import Invalid, NotFound
+from jil.cluster.errors import NotFound
 from jil.cluster.identity import IdentityProblem, IdentityRequest, Master, ensure_copies, ensure_masters
 from jil.cluster.keys import KeyRole
 from jil.cluster.together import both
@@ -19,6 +19,7 @@ from jil.controller.deps import Deps
 from jil.controller.genesis_copy import ensure_genesis
 from jil.controller.network import member_facts
 from jil.controller.node_record import keys_of
+from jil.controller.p2p_address import P2PAddress
 from jil.plan.spec_check import Resolved, SpecProblem, claim_problem
 from jil.render import validator
 from jil.render.context import TEMPLATE_VERSION, NodeContext
@@ -50,6 +51,7 @@ class NodePreparer:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._address = P2PAddress(deps)
         self._verified: dict[str, tuple[Keys, float]] = {}  # node uid -> (its recorded keys, when)
 
     async def prepare(self, node: JILNode, raw: Manifest, resolved: Resolved) -> Prepared | SpecProblem:
@@ -79,7 +81,9 @@ class NodePreparer:
                 return taken
         # Neither the address nor the keys wait for the other, and one write records both.
         request = self._request(node, ctx, record)
-        address, (masters, wrong) = await both(self._address(ctx, serving), self._masters(ctx.uid, request))
+        address, (masters, wrong) = await both(
+            self._address.ensure(ctx, raw, serving=serving), self._masters(ctx.uid, request)
+        )
         facts: dict[str, Any] = {"p2p": P2P(cluster_ip=address)} if address else {}
         facts["keys"] = keys_of(record.spec.keys, {role: master.facts for role, master in masters.items()})
         before, record = record, await deps.records.change(record, **facts)
@@ -137,22 +141,6 @@ class NodePreparer:
             template_version=record.spec.template_version,
             platform=self._deps.platform,
         )
-
-    async def _address(self, ctx: NodeContext, serving: bool) -> str | None:
-        """The p2p Service comes before everything that would dial it; its address is recorded once."""
-        if not serving:
-            return None
-        intent = validator.p2p_service(ctx)
-        live = self._deps.store.get(kinds.SERVICE, ctx.namespace, intent["metadata"]["name"])
-        try:
-            outcome = await self._deps.applier.ensure(intent, live)
-        except Invalid:
-            if ctx.p2p_cluster_ip is None or live is not None:
-                raise
-            # The recorded address was given to somebody else, or is outside this cluster's range: a new one is recorded.
-            outcome = await self._deps.applier.ensure(validator.p2p_service(replace(ctx, p2p_cluster_ip=None)), None)
-        address: str | None = outcome.object["spec"].get("clusterIP")
-        return None if address == "None" else address
 
     def _request(self, node: JILNode, ctx: NodeContext, record: JILNodeRecord) -> IdentityRequest:
         child = labels.child_labels(

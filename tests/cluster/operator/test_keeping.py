@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,6 +47,17 @@ def _back_in_time(world: World, what: str, disturb: Callable[[], Callable[[], ob
     raise AssertionError(f"{what} took {took} seconds")
 
 
+@contextlib.contextmanager
+def _paused(world: World) -> Iterator[None]:
+    """The leader stands still, for less than its lease lasts."""
+    leader = next(process for process in world.operators if process.poll() is None)
+    leader.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        leader.send_signal(signal.SIGCONT)
+
+
 @pytest.mark.parametrize(
     "child",
     [
@@ -68,6 +79,50 @@ def test_ac_41_a_deleted_child_comes_back_within_five_seconds(world: World, runn
     _back_in_time(world, f"{child} to come back", disturb)
     if child.endswith("-p2p"):
         assert world.api.get(path)["spec"]["clusterIP"] == before["spec"]["clusterIP"], "peers know the old address"
+
+
+def test_ac_41_a_p2p_service_comes_back_at_the_address_that_peers_know_when_that_is_let_go_late(
+    world: World, running: Home
+) -> None:
+    """The API server lets the address of a deleted Service go a moment after it has told of the deletion. An IPAddress
+    without a Service makes that moment as long as the test wants it."""
+    name, services = f"{running.name}-p2p", f"{CORE}/{running.namespace}/services"
+    address = world.api.get(f"{services}/{name}")["spec"]["clusterIP"]
+    addresses = "/apis/networking.k8s.io/v1/ipaddresses"
+    parent = {"group": "", "resource": "services", "namespace": running.namespace, "name": "nobody"}
+    held = {"metadata": {"name": address}, "spec": {"parentRef": parent}}
+    with _paused(world):
+        world.api.delete(f"{services}/{name}")
+        world.until(lambda: world.api.create(addresses, held), "the address to be let go, and held again")
+    world.until(
+        lambda: f"the address {address} of the p2p Service is still" in world.log(), "the operator to be refused"
+    )
+    assert _gone(world, f"{services}/{name}")
+    world.api.delete(f"{addresses}/{address}")
+    world.until(lambda: not _gone(world, f"{services}/{name}"), "the p2p Service to come back")
+    assert world.api.get(f"{services}/{name}")["spec"]["clusterIP"] == address, "peers know the old address"
+
+
+def test_ac_41_a_p2p_service_whose_address_was_given_away_comes_back_at_another_and_an_event_says_so(
+    world: World, running: Home
+) -> None:
+    name, services = f"{running.name}-p2p", f"{CORE}/{running.namespace}/services"
+    before = world.api.get(f"{services}/{name}")
+    thief = {
+        "metadata": {"name": "thief", "namespace": running.namespace},
+        "spec": {"clusterIP": before["spec"]["clusterIP"], "ports": [{"port": 80}]},
+    }
+    with _paused(world):
+        world.api.delete(f"{services}/{name}")
+        world.until(lambda: world.api.create(services, thief), "the address to be free")
+    world.until(lambda: not _gone(world, f"{services}/{name}"), "the p2p Service to come back")
+    after = world.api.get(f"{services}/{name}")["spec"]["clusterIP"]
+    assert after != before["spec"]["clusterIP"]
+    world.until(lambda: world.record(running.node_id)["spec"]["p2p"]["clusterIP"] == after, "the record to say so")
+    world.until(
+        lambda: any(e["reason"] == "AddressChanged" and after in e["note"] for e in _events(world, running)),
+        "the Event",
+    )
 
 
 def test_ac_41_a_deleted_workload_comes_back_and_an_event_says_so(world: World, running: Home) -> None:
