@@ -13,9 +13,8 @@ that was looked at. Kubernetes' own controllers and subresource writes (scale, s
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import OrderedDict
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +26,7 @@ from jil.cluster import compare, fieldset
 from jil.cluster.client import Manifest, PatchOperation
 from jil.cluster.errors import Conflict, NotFound, NotOurs
 from jil.cluster.fieldset import Entry, Field, Path
+from jil.cluster.looked_at import LookedAt, Stamp, hashes
 from jil.cluster.review import ABSENT, GUARDED, Reviewed, review
 
 #: ``<hash of the intent>-<hash of its pod template>`` as last applied.
@@ -43,10 +43,9 @@ _ALLOCATED: Final = frozenset(
 )
 #: How often a write is tried anew on a fresh read before the conflict goes to the work queue.
 _ATTEMPTS: Final = 3
-#: The children of 2,000 nodes: looks go through them in turns, so with fewer places none would still be there.
-_REMEMBERED: Final = 100_000
-#: Intents whose hashes are kept, and with them the intents: as many as are rendered and kept.
-_STAMPS: Final = 2_500
+#: The API server gives addresses to Services one after the other. More requests than keep it busy would only wait there,
+#: and their deadline with them: of ten nodes at once the last Service waited five seconds.
+_ADDRESSES_AT_ONCE: Final = 2
 
 
 class Change(StrEnum):
@@ -141,9 +140,7 @@ class Gap:
         return tuple(lines)
 
 
-def gap(
-    intent: Manifest, live: Manifest, *, manager: str = labels.FIELD_MANAGER, stamp: tuple[str, str] | None = None
-) -> Gap:
+def gap(intent: Manifest, live: Manifest, *, manager: str = labels.FIELD_MANAGER, stamp: Stamp | None = None) -> Gap:
     """Compare ``intent`` (as rendered) with ``live`` (with its managedFields). Pure. ``stamp``: its hashes, if known."""
     stored = ((live["metadata"].get("annotations") or {}).get(APPLIED) or "-").partition("-")
     whole, template = stamp or hashes(intent)
@@ -175,17 +172,6 @@ def _foreign(all_entries: Iterable[Entry], intent: Manifest, live: Manifest, man
                 continue
             seen.add(path)
             yield Foreign(entry.manager, path)
-
-
-def hashes(intent: Mapping[str, Any]) -> tuple[str, str]:
-    """Sixteen hex digits each of the whole intent and of its pod template ("" when it has none)."""
-    template = (intent.get("spec") or {}).get("template")
-    return _digest(intent), _digest(template) if template is not None else ""
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _managed_part(intent: Manifest) -> Manifest:
@@ -220,12 +206,8 @@ class Applier:
         self._client = client
         self._count = count
         self._remember = remember or (lambda kind, obj: None)
-        # uid -> (resourceVersion, intent hash): looked at in full and found equal.
-        self._equal: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        # uid -> (intent hash, content hash): the server says that applying this intent to this content changes nothing.
-        self._settled: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        # kind, namespace and name -> (intent, its hashes): whoever renders keeps what has not changed.
-        self._stamps: OrderedDict[tuple[Kind, str | None, str], tuple[Manifest, tuple[str, str]]] = OrderedDict()
+        self._looked_at = LookedAt()
+        self._addresses = asyncio.Semaphore(_ADDRESSES_AT_ONCE)
 
     async def ensure(self, intent: Manifest, live: Manifest | None) -> Outcome:
         """Make the object of ``intent`` exist and equal to it. ``live`` is the store's view, None when it has none.
@@ -278,35 +260,24 @@ class Applier:
                 # The store may lag, or not see what bears no label of ours: what is there after all makes a Conflict, is
                 # read then, and neither passes by the review nor is taken over.
                 body["metadata"]["resourceVersion"] = ABSENT
-            created = await self._client.apply(kind, body, reviewed=_if_guarded(kind, reviewed))
+            async with self._addresses if _wants_an_address(kind, intent) else contextlib.nullcontext():
+                created = await self._client.apply(kind, body, reviewed=_if_guarded(kind, reviewed))
             self._remember(kind, created)
             return Outcome(Change.CREATED, created)
         if live["metadata"].get("deletionTimestamp"):
             return Outcome(Change.DELETING, live)
-        uid, stamp = str(live["metadata"]["uid"]), self._stamp(kind, intent)
-        whole = stamp[0]
-        if self._equal.get(uid) == (live["metadata"]["resourceVersion"], whole):
+        stamp = self._looked_at.stamp(kind, intent)
+        if self._looked_at.is_equal(live, stamp):
             return Outcome(Change.UNCHANGED, live)
         found = gap(intent, live, stamp=stamp)
         if not found.needs_apply and not found.foreign:
-            _put(self._equal, uid, (live["metadata"]["resourceVersion"], whole))
+            self._looked_at.found_equal(live, stamp)
             return Outcome(Change.UNCHANGED, live)
-        if self._settled.get(uid) == (whole, _content(live)):
+        if self._looked_at.is_called_the_same(live, stamp):
             return Outcome(Change.UNCHANGED, live)
         return await self._write(kind, intent, live, found, stamp)
 
-    def _stamp(self, kind: Kind, intent: Manifest) -> tuple[str, str]:
-        """The hashes of an intent, known by the very object: what was rendered is never changed."""
-        name = (kind, intent["metadata"].get("namespace"), intent["metadata"]["name"])
-        known = self._stamps.get(name)
-        if known is None or known[0] is not intent:
-            known = self._stamps[name] = (intent, hashes(intent))
-        self._stamps.move_to_end(name)
-        if len(self._stamps) > _STAMPS:
-            self._stamps.popitem(last=False)
-        return known[1]
-
-    async def _write(self, kind: Kind, intent: Manifest, live: Manifest, found: Gap, stamp: tuple[str, str]) -> Outcome:
+    async def _write(self, kind: Kind, intent: Manifest, live: Manifest, found: Gap, stamp: Stamp) -> Outcome:
         current = live
         if found.needs_apply:
             reviewed = review(kind, intent, live, template_changes=found.changes_template)
@@ -320,7 +291,7 @@ class Applier:
             self._remember(kind, current)
         if current["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
             # Applied, and the server calls it the same (a default, a mutating webhook): do not ask again.
-            _put(self._settled, str(live["metadata"]["uid"]), (stamp[0], _content(current)))
+            self._looked_at.called_the_same(current, stamp)
             return Outcome(Change.UNCHANGED, current)
         return Outcome(
             Change.FOREIGN_REMOVED if foreign else Change.UPDATED,
@@ -383,20 +354,6 @@ def _if_guarded(kind: Kind, reviewed: Reviewed) -> Reviewed | None:
     return reviewed if kind in GUARDED else None
 
 
-def _content(obj: Mapping[str, Any]) -> str:
-    """Digest of what an apply could change: not the status, the versions and the times."""
-    metadata = {
-        key: value
-        for key, value in obj["metadata"].items()
-        if key not in ("resourceVersion", "generation", "managedFields")
-    }
-    owners = [[entry.manager, entry.operation, entry.tree] for entry in fieldset.entries(obj) if not entry.subresource]
-    rest = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-    return _digest([metadata, owners, rest])
-
-
-def _put(memory: OrderedDict[str, tuple[str, str]], uid: str, value: tuple[str, str]) -> None:
-    memory[uid] = value
-    memory.move_to_end(uid)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
+def _wants_an_address(kind: Kind, intent: Manifest) -> bool:
+    """A Service that gets whatever cluster IP is next; a headless one, or one that names its address, asks for none."""
+    return kind == kinds.SERVICE and "clusterIP" not in intent["spec"]

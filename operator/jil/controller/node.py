@@ -14,7 +14,7 @@ from jil.cluster.apply import Change, Outcome
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
-from jil.cluster.together import side_by_side
+from jil.cluster.together import both, side_by_side
 from jil.controller import node_facts
 from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
@@ -332,9 +332,10 @@ class NodeReconciler:
         """What workloads refer to, and what guards them; then the workloads, with the replicas that their turn gives them.
         Each side by side."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
-        # The longest first: an address is slow to get.
-        supports.sort(key=lambda o: o["kind"] != "Service")
-        await side_by_side([self._apply_one(raw, intent) for intent in supports])
+        # Services queue for their addresses behind those of other nodes: the rest does not wait with them.
+        services = [self._apply_one(raw, intent) for intent in supports if intent["kind"] == "Service"]
+        others = [self._apply_one(raw, intent) for intent in supports if intent["kind"] != "Service"]
+        await both(side_by_side(services), side_by_side(others))
         await side_by_side([self._apply_one(raw, intent) for intent in render_node.workloads(rendered)])
 
     async def _apply_one(self, raw: Manifest, intent: Object) -> None:

@@ -15,8 +15,9 @@ from jil.api.node import JILNode
 from jil.api.objects import InvalidObject
 from jil.api.record import JILNodeRecord
 from jil.api.release import JILRelease
-from jil.cluster.apply import APPLIED, hashes
+from jil.cluster.apply import APPLIED
 from jil.cluster.client import Manifest
+from jil.cluster.looked_at import hashes
 from jil.controller.deps import Deps
 from jil.controller.network import MemberFacts
 from jil.plan.lifecycle import POD, Workload

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from jil.api import kinds, labels
 from jil.api.kinds import Kind
-from jil.cluster.apply import Applier, Change, gap, hashes
+from jil.cluster.apply import Applier, Change, gap
 from jil.cluster.errors import Conflict, GrantRequired, NotFound, NotOurs
+from jil.cluster.looked_at import hashes
 from jil.cluster.review import ABSENT
 from tests.unit.cluster.objects import APPLIED_TREE, entry, statefulset, stored
 
@@ -275,6 +277,36 @@ async def test_what_was_found_equal_is_not_compared_again_until_it_changes() -> 
     live["metadata"]["resourceVersion"] = "11"
     with pytest.raises(GrantRequired):
         await applier.ensure(statefulset(), live)
+
+
+class Allocator:
+    """An API server that gives addresses one after the other: how many requests for one wait there at most."""
+
+    def __init__(self) -> None:
+        self.waiting = self.most = self.others = 0
+
+    async def apply(self, kind: Kind, manifest: dict[str, Any], *, reviewed: Any = None) -> dict[str, Any]:
+        if kind != kinds.SERVICE or manifest["spec"].get("clusterIP") is not None:
+            self.others += 1
+            return manifest
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await asyncio.sleep(0)
+        self.waiting -= 1
+        return manifest
+
+
+async def test_services_wait_for_an_address_here_and_not_at_the_server_where_their_deadline_runs() -> None:
+    def service(name: str, **spec: str) -> dict[str, Any]:
+        return {**kinds.SERVICE.head(name, "jil"), "spec": spec}
+
+    server = Allocator()
+    applier = Applier(cast("Any", server))
+    named = [service("headless", clusterIP="None"), service("named", clusterIP="10.96.0.7")]
+    unnamed = [service(f"s{n}") for n in range(20)]
+    done = await asyncio.gather(*(applier.ensure(intent, None) for intent in [*unnamed, *named]))
+    assert {outcome.change for outcome in done} == {Change.CREATED}
+    assert (server.most, server.others) == (2, 2)
 
 
 async def test_an_object_that_is_being_deleted_is_left_alone() -> None:
