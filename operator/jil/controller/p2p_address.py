@@ -1,13 +1,15 @@
 """The address at which peers reach a node: given once, recorded, and asked for again when its Service comes back.
 
 Peers resolve the p2p Service once, at their start, so a Service that somebody deleted has to come back at the address
-that is recorded. That can be refused for three reasons:
+that is recorded. That is not always to be had:
 
-| who has the address | what is done |
+| where the recorded address is | what is done |
 |---|---|
-| nobody: the API server lets it go a moment after it has told of the deletion | asked for again, with back-off |
-| another Service | a new one is taken and recorded, and an Event says so |
-| nobody, for ``PATIENCE`` seconds: it is outside this cluster's range, or has leaked | likewise |
+| nobody's yet: the API server lets it go a moment after it has told of the deletion | asked for again, with back-off |
+| another Service has it | a new one is taken and recorded, and an Event says so |
+| nobody's, for ``PATIENCE`` seconds: it is outside this cluster's range, or has leaked | likewise |
+| the Service is there at another one (a backup was restored, or we ended before we recorded it) | that one is recorded: an
+  address cannot be changed; an Event says so |
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from jil.api import kinds
+from jil.api import kinds, labels
 from jil.cluster.client import Manifest
 from jil.cluster.errors import Invalid
 from jil.cluster.events import EventReason
@@ -44,19 +46,24 @@ class P2PAddress:
         """
         if not serving:
             return None
-        intent = validator.p2p_service(ctx)
-        live = self._deps.store.get(kinds.SERVICE, ctx.namespace, intent["metadata"]["name"])
+        live = self._deps.store.get(kinds.SERVICE, ctx.namespace, labels.p2p_service(ctx.name))
+        has = str((live or {}).get("spec", {}).get("clusterIP") or "None")
+        why: str | None = None
+        if ctx.p2p_cluster_ip is not None and has not in ("None", ctx.p2p_cluster_ip):
+            why = f"the p2p Service was made anew by somebody else, not at the recorded address {ctx.p2p_cluster_ip}"
+            ctx = replace(ctx, p2p_cluster_ip=has)
         try:
-            outcome = await self._deps.applier.ensure(intent, live)
+            outcome = await self._deps.applier.ensure(validator.p2p_service(ctx), live)
         except Invalid as error:
             if ctx.p2p_cluster_ip is None or live is not None or not _about_the_address(error):
                 raise
             why = await self._why_not(ctx.uid, ctx.p2p_cluster_ip)
             outcome = await self._deps.applier.ensure(validator.p2p_service(replace(ctx, p2p_cluster_ip=None)), None)
-            note = f"{why}: peers reach the node at {outcome.object['spec'].get('clusterIP')} from their next start on"
-            self._deps.events.warning(raw, EventReason.ADDRESS_CHANGED, note, action="Apply")
         self._refused.pop(ctx.uid, None)
         address: str | None = outcome.object["spec"].get("clusterIP")
+        if why is not None:
+            note = f"{why}: peers reach the node at {address} from their next start on"
+            self._deps.events.warning(raw, EventReason.ADDRESS_CHANGED, note, action="Apply")
         return None if address == "None" else address
 
     async def _why_not(self, uid: str, address: str) -> str:

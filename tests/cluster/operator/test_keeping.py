@@ -125,6 +125,28 @@ def test_ac_41_a_p2p_service_whose_address_was_given_away_comes_back_at_another_
     )
 
 
+def test_ac_41_a_p2p_service_that_a_backup_brought_back_at_another_address_keeps_it(
+    world: World, running: Home
+) -> None:
+    """What restores a Service leaves its address out, and the API server gives it another, which cannot be changed."""
+    name, services = f"{running.name}-p2p", f"{CORE}/{running.namespace}/services"
+    before = world.api.get(f"{services}/{name}")
+    metadata = {key: before["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    spec = {key: before["spec"][key] for key in ("ports", "selector", "publishNotReadyAddresses")}
+    with _paused(world):
+        world.api.delete(f"{services}/{name}")
+        restored = world.api.create(services, {"metadata": metadata, "spec": spec})
+    after = restored["spec"]["clusterIP"]
+    assert after != before["spec"]["clusterIP"]
+    world.until(lambda: world.record(running.node_id)["spec"]["p2p"]["clusterIP"] == after, "the record to say so")
+    world.until(
+        lambda: any(e["reason"] == "AddressChanged" and after in e["note"] for e in _events(world, running)),
+        "the Event",
+    )
+    assert world.api.get(f"{services}/{name}")["metadata"]["uid"] == restored["metadata"]["uid"]
+    world.until_ready(running.namespace, running.name)
+
+
 def test_ac_41_a_deleted_workload_comes_back_and_an_event_says_so(world: World, running: Home) -> None:
     path = f"{APPS}/{running.namespace}/deployments/{running.name}-transfers"
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from jil.api import kinds, labels
 from jil.api.kinds import Kind
 from jil.cluster.client import Listing
 from jil.cluster.errors import Invalid
@@ -34,7 +35,8 @@ class Rig:
         self.causes = TAKEN
         self.said: list[str] = []
         self.clock = ManualClock()
-        deps = SimpleNamespace(store=Store(), applier=self, client=self, clock=self.clock, events=self)
+        self.store = Store()
+        deps = SimpleNamespace(store=self.store, applier=self, client=self, clock=self.clock, events=self)
         self.address = P2PAddress(cast(Deps, deps))
 
     async def __call__(self, ctx: NodeContext = CTX) -> str | None:
@@ -113,6 +115,19 @@ def test_what_is_refused_for_another_reason_is_no_question_of_the_address() -> N
     rig.causes = (*TAKEN, "metadata.labels: Invalid value")
     with pytest.raises(Invalid):
         asyncio.run(rig())
+
+
+def test_a_service_that_is_there_at_another_address_keeps_it_and_that_is_told() -> None:
+    """An address cannot be changed: asked for the recorded one, the API server would refuse every look."""
+    rig = Rig()
+    restored = kinds.SERVICE.head(labels.p2p_service(CTX.name), CTX.namespace)
+    restored["metadata"] = {**restored["metadata"], "uid": "restored", "resourceVersion": "7"}
+    rig.store.put(kinds.SERVICE, {**restored, "spec": {"clusterIP": "10.96.0.77"}})
+    assert asyncio.run(rig()) == "10.96.0.77"
+    assert rig.said == [
+        "AddressChanged: the p2p Service was made anew by somebody else, not at the recorded address 10.96.0.11: peers"
+        " reach the node at 10.96.0.77 from their next start on"
+    ]
 
 
 def test_a_node_that_nobody_dials_has_no_service_made() -> None:
