@@ -20,7 +20,8 @@ from bench.report import Reporter
 from jil.api import kinds
 from jil.cluster.access import Credentials, from_kubeconfig
 
-ROUNDS = 3
+#: Single rounds spread by a factor of two where everything shares two processors.
+ROUNDS = 7
 #: 16 workers with 6 requests each, through a pool of 32 connections.
 CONCURRENCY = 32
 TARGET = 1.3

@@ -16,6 +16,7 @@ from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
 from jil.cluster.together import both, side_by_side
 from jil.controller import node_facts
+from jil.controller.beginnings import Beginnings, is_new
 from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
 from jil.controller.node_acts import NodeActs
@@ -65,9 +66,11 @@ class NodeReconciler:
         self._preparer = NodePreparer(deps)
         self._rendered = Rendered()
         self._heights = SignedHeights(deps)
+        self._beginnings = Beginnings(is_new(deps.store))
 
     async def __call__(self, key: Key) -> Result:
-        result = await self._look(key)
+        with self._beginnings.look((key.namespace or "", key.name)):
+            result = await self._look(key)
         login = self._logins.due_in(key)
         if login is None or (result.requeue_after is not None and result.requeue_after <= login):
             return result
@@ -329,13 +332,13 @@ class NodeReconciler:
         return ctx.node.replicas(service) if service is not None else 0
 
     async def _apply(self, raw: Manifest, rendered: list[Object]) -> None:
-        """What workloads refer to, and what guards them; then the workloads, with the replicas that their turn gives them.
-        Each side by side."""
+        """What workloads refer to and what guards them; then the workloads, with the replicas that their turn gives them."""
         supports = [o for o in rendered if o["kind"] not in (*render_node.WORKLOAD_KINDS, "PersistentVolumeClaim")]
         # Services queue for their addresses behind those of other nodes: the rest does not wait with them.
         services = [self._apply_one(raw, intent) for intent in supports if intent["kind"] == "Service"]
         others = [self._apply_one(raw, intent) for intent in supports if intent["kind"] != "Service"]
         await both(side_by_side(services), side_by_side(others))
+        await self._beginnings.turn((raw["metadata"]["namespace"], raw["metadata"]["name"]))
         await side_by_side([self._apply_one(raw, intent) for intent in render_node.workloads(rendered)])
 
     async def _apply_one(self, raw: Manifest, intent: Object) -> None:
