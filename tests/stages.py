@@ -8,8 +8,10 @@ of a stage that passes goes to a log file; of one that fails, its end is shown.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,12 +108,14 @@ def run(stage: Stage, logs: Path) -> Outcome:
         try:
             code = process.wait(timeout=stage.seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 15)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+            _end(process)
             code = 124
+        except (
+            BaseException
+        ):  # Ctrl-C, or main() was asked to end: the stage has a session of its own and did not hear it
+            print(f"*** stage {stage.name} is ended; its output is in {log}", flush=True)
+            _end(process)
+            raise
     outcome = Outcome(stage, code, time.monotonic() - began, *_counts(report))
     if stage.layer and code == 0 and (outcome.passed == 0 or outcome.skipped):
         print(
@@ -126,6 +130,20 @@ def run(stage: Stage, logs: Path) -> Outcome:
     elif stage.layer:
         print("    " + (log.read_text(errors="replace").splitlines() or [""])[-1], flush=True)
     return outcome
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """A stage and what it started: as by Ctrl-C first, so that fixtures take their clusters away."""
+    for number, patience in ((signal.SIGINT, 30), (signal.SIGTERM, 15), (signal.SIGKILL, 15)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=patience)
+            return
+
+
+def _asked_to_end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _summary(outcomes: list[Outcome]) -> None:
@@ -152,6 +170,7 @@ def main() -> int:
         if unknown:
             parser.error(f"no stage {', '.join(sorted(unknown))}; there are: {', '.join(s.name for s in chosen)}")
         chosen = [s for s in chosen if s.name in arguments.only]
+    signal.signal(signal.SIGTERM, _asked_to_end)
     logs = Path(tempfile.mkdtemp(prefix="jil-test-"))
     outcomes: list[Outcome] = []
     for stage in chosen:
