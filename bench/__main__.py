@@ -52,17 +52,26 @@ def _measure(name: str, part: Part, arguments: list[str]) -> list[Row]:
     late = threading.Timer(part.seconds, os.killpg, (child.pid, signal.SIGKILL))
     late.start()
     rows = []
-    for line in child.stdout or ():
-        if line.startswith("{"):
-            rows.append(Row(**json.loads(line)))
-            say(f"  {rows[-1].name}: {rows[-1].value:g} {rows[-1].unit} {rows[-1].verdict}")
-    code = child.wait()
-    late.cancel()
+    try:
+        for line in child.stdout or ():
+            if line.startswith("{"):
+                rows.append(Row(**json.loads(line)))
+                say(f"  {rows[-1].name}: {rows[-1].value:g} {rows[-1].unit} {rows[-1].verdict}")
+        code = child.wait()
+    except BaseException:  # Ctrl-C: the part has a session of its own and did not hear it
+        os.killpg(child.pid, signal.SIGKILL)
+        raise
+    finally:
+        late.cancel()
     took = time.monotonic() - began
     if code:
         why = f"ended at its deadline of {part.seconds} s" if took >= part.seconds else f"failed with code {code}"
         rows.append(Row(name, "NOT FINISHED", took, "s", f"{why}; what it had measured is above"))
     return rows
+
+
+def _asked_to_end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _machine() -> dict[str, object]:
@@ -91,6 +100,7 @@ def main() -> int:
     if given.inside:
         known[given.inside].run(Reporter(given.inside))
         return 0
+    signal.signal(signal.SIGTERM, _asked_to_end)
     chosen = given.part or list(known)
     if unknown := set(chosen) - set(known):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
