@@ -110,9 +110,8 @@ def run(stage: Stage, logs: Path) -> Outcome:
         except subprocess.TimeoutExpired:
             _end(process)
             code = 124
-        except (
-            BaseException
-        ):  # Ctrl-C, or main() was asked to end: the stage has a session of its own and did not hear it
+        except BaseException:
+            # Ctrl-C, or main() was asked to end: the stage has a session of its own and did not hear it.
             print(f"*** stage {stage.name} is ended; its output is in {log}", flush=True)
             _end(process)
             raise
@@ -142,10 +141,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _asked_to_end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def _summary(outcomes: list[Outcome]) -> None:
     print("\nstage          seconds  result")
     for outcome in outcomes:
@@ -170,7 +165,7 @@ def main() -> int:
         if unknown:
             parser.error(f"no stage {', '.join(sorted(unknown))}; there are: {', '.join(s.name for s in chosen)}")
         chosen = [s for s in chosen if s.name in arguments.only]
-    signal.signal(signal.SIGTERM, _asked_to_end)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stage that runs ends too
     logs = Path(tempfile.mkdtemp(prefix="jil-test-"))
     outcomes: list[Outcome] = []
     for stage in chosen:

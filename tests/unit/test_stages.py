@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ import pytest
 from tests.stages import ROOT
 from tests.waiting import eventually
 
-#: A stage that never ends and says its pid; run as ``main`` runs it.
+#: A stage that never ends and says its pid; run as ``main`` runs it. SIGINT is ignored in what a shell started in the
+#: background; a person's terminal does not do that.
 _RUN = """
 import signal, sys
-from pathlib import Path
 from tests import stages
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sleeper = "import os, pathlib, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
 stage = stages.Stage("sleeps", [sys.executable, "-c", "import sys; " + sleeper, sys.argv[1] + "/pid"], 500)
 stages.stages = lambda: [stage]
@@ -38,10 +38,8 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_ended_leaves_no_stage_behind(tmp_path: Path, number: signal.Signals) -> None:
     pid_file = tmp_path / "pid"
-    # SIGINT is ignored in what a shell started in the background; a person's terminal does not do that.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + textwrap.dedent(_RUN)
     run = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", _RUN, str(tmp_path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -48,12 +48,12 @@ def _back_in_time(world: World, what: str, disturb: Callable[[], Callable[[], ob
 
 
 @contextlib.contextmanager
-def _paused(world: World) -> Iterator[None]:
-    """The leader stands still, for less than its lease lasts."""
-    leader = next(process for process in world.operators if process.poll() is None)
+def _paused(world: World) -> Iterator[int]:
+    """The leader stands still, for less than its lease lasts; its number."""
+    number, leader = next((n, process) for n, process in enumerate(world.operators) if process.poll() is None)
     leader.send_signal(signal.SIGSTOP)
     try:
-        yield
+        yield number
     finally:
         leader.send_signal(signal.SIGCONT)
 
@@ -91,11 +91,11 @@ def test_ac_41_a_p2p_service_comes_back_at_the_address_that_peers_know_when_that
     addresses = "/apis/networking.k8s.io/v1/ipaddresses"
     parent = {"group": "", "resource": "services", "namespace": running.namespace, "name": "nobody"}
     held = {"metadata": {"name": address}, "spec": {"parentRef": parent}}
-    with _paused(world):
+    with _paused(world) as leader:
         world.api.delete(f"{services}/{name}")
         world.until(lambda: world.api.create(addresses, held), "the address to be let go, and held again")
     world.until(
-        lambda: f"the address {address} of the p2p Service is still" in world.log(), "the operator to be refused"
+        lambda: f"the address {address} of the p2p Service is still" in world.log(leader), "the operator to be refused"
     )
     assert _gone(world, f"{services}/{name}")
     world.api.delete(f"{addresses}/{address}")

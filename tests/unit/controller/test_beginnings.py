@@ -13,8 +13,6 @@ from jil.engine.store import Store
 
 pytestmark = pytest.mark.looptime
 
-NodeKey = tuple[str, str]
-
 
 def now() -> float:
     return asyncio.get_running_loop().time()

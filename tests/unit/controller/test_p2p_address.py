@@ -17,7 +17,6 @@ from jil.controller.deps import Deps
 from jil.controller.p2p_address import PATIENCE, P2PAddress
 from jil.engine.outcome import DependencyDown
 from jil.engine.store import Store
-from jil.render.context import NodeContext
 from tests.unit.cluster.clocks import ManualClock
 from tests.unit.render.samples import zurich
 
@@ -39,8 +38,8 @@ class Rig:
         deps = SimpleNamespace(store=self.store, applier=self, client=self, clock=self.clock, events=self)
         self.address = P2PAddress(cast(Deps, deps))
 
-    async def __call__(self, ctx: NodeContext = CTX) -> str | None:
-        return await self.address.ensure(ctx, {"metadata": {}}, serving=True)
+    async def __call__(self) -> str | None:
+        return await self.address.ensure(CTX, {"metadata": {}}, serving=True)
 
     # -- the applier
     async def ensure(self, intent: dict[str, Any], live: dict[str, Any] | None) -> Any:
