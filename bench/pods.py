@@ -20,7 +20,8 @@ from aiohttp import web
 from jil.cluster.access import Credentials, from_kubeconfig
 
 Object = dict[str, Any]
-OURS = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Djil-operator"
+#: Of the operator, and of the loop that the bring-up is compared with.
+OURS = "labelSelector=app.kubernetes.io%2Fmanaged-by%20in%20(jil-operator%2Cbare-loop)"
 MERGE = "application/merge-patch+json"
 MACHINE = "bench-node-1"
 WORKERS = 16

@@ -7,17 +7,17 @@ kubelets; the loop knows the objects beforehand and does nothing but send them.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
 from bench.cluster import CORE, SYSTEM, Operator, Place, Rig, is_write, moment_of, rig, until
 from bench.report import Reporter
-from jil.api import kinds
+from jil.api import kinds, labels
 from jil.cluster.access import Credentials, from_kubeconfig
 
 #: Single rounds spread by a factor of two where everything shares two processors.
@@ -39,7 +39,10 @@ _CHILDREN = (
 #: Seconds between two looks at how far a side has come: the loop is not looked at before it has applied everything, so
 #: what looking costs the API server would be counted against the operator.
 _LOOK = 0.5
-_OURS = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Djil-operator"
+_OURS = f"labelSelector=app.kubernetes.io%2Fmanaged-by%3D{labels.MANAGED_BY}"
+#: The loop's objects are not the operator's: it would hear of each, and take it for a child that has lost its node.
+_MANAGER = json.dumps({labels.APP_MANAGED_BY: labels.MANAGED_BY})[1:-1]
+_LOOP = json.dumps({labels.APP_MANAGED_BY: "bare-loop"})[1:-1]
 
 
 def run(report: Reporter, nodes: int) -> None:
@@ -54,11 +57,11 @@ def run(report: Reporter, nodes: int) -> None:
         loop_ready: list[float] = []
         for _ in range(ROUNDS):
             places = bench.places(nodes)
-            objects_s, ready_s, requests, cpu = _operator_round(bench, operator, places)
-            children = _children(bench, places)
-            applied_s, pods_s = _bare_round(bench, children)
-            made.append(objects_s)
-            ready.append(ready_s)
+            one = _operator_round(bench, operator, places)
+            children, requests, cpu = one.children, one.requests, one.cpu
+            applied_s, pods_s = _bare_round(bench, [_intent(item) for item in children])
+            made.append(one.made)
+            ready.append(one.ready)
             loop.append(applied_s)
             loop_ready.append(pods_s)
         ratio = statistics.median(a / b for a, b in zip(made, loop, strict=True))
@@ -77,8 +80,19 @@ def run(report: Reporter, nodes: int) -> None:
         operator.end()
 
 
-def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> tuple[float, float, int, float]:
-    """(seconds until the last object was made, until every node is Ready, requests, CPU seconds)."""
+@dataclass(frozen=True)
+class Round:
+    """What the operator made for one round's nodes, the seconds until the last of it was made and until every node was
+    Ready, and its requests and CPU seconds until then."""
+
+    children: list[dict[str, Any]]
+    made: float
+    ready: float
+    requests: int
+    cpu: float
+
+
+def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> Round:
     since, cpu = bench.plane.audit_position(), operator.cpu()
     began = time.time()
     bench.create(places)
@@ -86,32 +100,57 @@ def _operator_round(bench: Rig, operator: Operator, places: list[Place]) -> tupl
     spaces = {place.namespace for place in places}
     ready = until(lambda: bench.ready(*spaces) >= len(places), "the round's nodes to be Ready", 300, pause=_LOOK)
     entries = bench.requests(since)
-    last = max(moment_of(e) for e in entries if is_write(e) and e.get("responseStatus", {}).get("code") == 201)
-    return last - began, ready, len(entries), operator.cpu() - cpu
+    used = operator.cpu() - cpu
+    children = _children(bench, places)
+    return Round(children, _last_made(entries, children) - began, ready, len(entries), used)
+
+
+def _last_made(entries: list[dict[str, Any]], children: list[dict[str, Any]]) -> float:
+    """When the last of ``children`` was made: what else is made meanwhile (Events) is none of the loop's objects."""
+    made: dict[tuple[str, str, str], float] = {}
+    for entry in entries:
+        ref = entry.get("objectRef") or {}
+        if is_write(entry) and entry.get("responseStatus", {}).get("code") == 201 and not ref.get("subresource"):
+            made[ref["resource"], ref.get("namespace", ""), ref.get("name", "")] = moment_of(entry)
+    moments = []
+    for child in children:
+        meta = child["metadata"]
+        one = (kinds.kind_of(child).plural, meta["namespace"], meta["name"])
+        if one not in made:
+            raise RuntimeError(f"the audit log does not say when {'/'.join(one)} was made")
+        moments.append(made[one])
+    return max(moments)
 
 
 def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:
-    """What the operator made for the nodes, in their namespaces and in its own, as it would be applied to others."""
-    found = []
+    """What the operator made for the nodes: in their namespaces, in its own, and for their networks. What it made for
+    their namespaces was there before."""
+    found: list[dict[str, Any]] = []
+
+    def take(kind: kinds.Kind, namespace: str, query: str = "") -> list[dict[str, Any]]:
+        items = bench.api.get(f"{kind.path(namespace=namespace)}{query}")["items"]
+        return [item | {"apiVersion": kind.api_version, "kind": kind.kind} for item in items]
+
     ids = tuple(place.node_id.lower() for place in places)
     for kind in (kinds.JIL_NODE_RECORD, kinds.SECRET):
-        for item in bench.api.get(kind.path(namespace=SYSTEM))["items"]:
-            if item["metadata"]["name"].startswith(ids):
-                found.append(_intent(kind, item, f"bare-{SYSTEM}"))
+        found += [item for item in take(kind, SYSTEM) if item["metadata"]["name"].startswith(ids)]
+    for network in sorted({p.network for p in places}):  # its genesis and its ledger
+        found += take(kinds.CONFIG_MAP, SYSTEM, f"?labelSelector={labels.NETWORK}%3D{network}")
     for namespace in sorted({p.namespace for p in places}):
-        for kind in _CHILDREN:
-            for item in bench.api.get(f"{kind.path(namespace=namespace)}?{_OURS}")["items"]:
-                found.append(_intent(kind, item, f"bare-{namespace}"))
-        for item in bench.api.get(f"{CORE}/{namespace}/secrets")["items"]:
-            found.append(_intent(kinds.SECRET, item, f"bare-{namespace}"))
+        of_nodes = [item for kind in _CHILDREN for item in take(kind, namespace, f"?{_OURS},{labels.NODE}")]
+        genesis = take(kinds.CONFIG_MAP, namespace, f"?{_OURS},{labels.NETWORK},!{labels.NODE}")
+        found += of_nodes + genesis + take(kinds.SECRET, namespace)
     return found
 
 
-def _intent(kind: kinds.Kind, item: dict[str, Any], namespace: str) -> dict[str, Any]:
+def _intent(item: dict[str, Any]) -> dict[str, Any]:
+    """A child as the loop applies it: in another namespace, and not the operator's, which would look at it otherwise."""
     meta = item["metadata"]
-    body = copy.deepcopy({k: v for k, v in item.items() if k != "status"})
-    body |= {"apiVersion": kind.api_version, "kind": kind.kind}
-    body["metadata"] = {"name": meta["name"], "namespace": namespace, "labels": meta.get("labels") or {}}
+    body: dict[str, Any] = json.loads(
+        json.dumps({k: v for k, v in item.items() if k != "status"}).replace(_MANAGER, _LOOP)
+    )
+    named = json.loads(json.dumps(meta.get("labels") or {}).replace(_MANAGER, _LOOP))
+    body["metadata"] = {"name": meta["name"], "namespace": f"bare-{meta['namespace']}", "labels": named}
     spec = body.get("spec") or {}
     for field in ("clusterIP", "clusterIPs", "volumeName"):
         spec.pop(field, None)
