@@ -138,7 +138,7 @@ def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:
         found += take(kinds.CONFIG_MAP, SYSTEM, f"?labelSelector={labels.NETWORK}%3D{network}")
     for namespace in sorted({p.namespace for p in places}):
         of_nodes = [item for kind in _CHILDREN for item in take(kind, namespace, f"?{_OURS},{labels.NODE}")]
-        genesis = take(kinds.CONFIG_MAP, namespace, f"?{_OURS},{labels.NETWORK},!{labels.NODE}")
+        genesis = take(kinds.CONFIG_MAP, namespace, f"?{_OURS},{labels.APP_NAME}%3Dgenesis")
         found += of_nodes + genesis + take(kinds.SECRET, namespace)
     return found
 

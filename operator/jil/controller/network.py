@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from jil.api import kinds, labels
@@ -25,10 +25,13 @@ log = logging.getLogger(__name__)
 
 def ledger_existed(deps: Deps, network: str) -> bool:
     """Whether some record of the network is bootstrapped: its ledger was made before that."""
-    return any(
-        record["spec"].get("network") == network and record["spec"].get("bootstrapped")
-        for record in deps.store.list(kinds.JIL_NODE_RECORD, deps.system_namespace)
-    )
+    return any(record["spec"].get("bootstrapped") for record in _records(deps, network))
+
+
+def _records(deps: Deps, network: str) -> Iterator[Manifest]:
+    for record in deps.store.list(kinds.JIL_NODE_RECORD, deps.system_namespace):
+        if record["spec"].get("network") == network:
+            yield record
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,18 @@ class NetworkReconciler:
         return Result(requeue_after=await self._departed(network))
 
     async def _seal(self, network: JILNetwork) -> None:
-        """Once per leadership, and when the ledger is gone: shuts out the leader before, rebuilds what was lost."""
+        """Once per leadership, and when the ledger is gone: shuts out the leader before, rebuilds what was lost.
+
+        It is made as soon as the network has a node here, long before a validator's pod waits for its permit, which asks
+        for it once more.
+        """
         deps = self._deps
         there = deps.store.get(kinds.CONFIG_MAP, deps.system_namespace, labels.ledger_config_map(network.name))
         if network.name in self._sealed and there is not None:
             return
-        if not ledger_existed(deps, network.name):
-            return  # made before the first validator may start
-        denial = await deps.gate.establish(network.name, ledger_existed=True)
+        if next(_records(deps, network.name), None) is None:
+            return
+        denial = await deps.gate.establish(network.name, ledger_existed=ledger_existed(deps, network.name))
         if denial is not None and denial.reason is DenyReason.LEDGER_MISSING:
             spaces = sorted({m.namespace for m in network.spec.members_here if m.namespace})
             found = await deps.gate.rebuild(network.name, spaces)

@@ -148,6 +148,8 @@ def test_the_genesis_waits_for_all_founders_and_then_is_one_for_all(world: World
         lambda: world.condition("jil-two-a", "ae-abu-01", "ValidatorReady").get("reason") == "WaitingForGenesis",
         "the first founder to wait for the genesis",
     )
+    ledger = f"{CORE}/{SYSTEM}/configmaps/ledger-two-founders"
+    world.until(lambda: world.api.exists(ledger), "the ledger, though no validator may start yet")
     world.node("jil-two-b", "gb-lon-01", "GB-LON-01")
     world.until_ready("jil-two-a", "ae-abu-01")
     world.until_ready("jil-two-b", "gb-lon-01")
