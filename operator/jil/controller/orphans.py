@@ -162,9 +162,12 @@ class Orphans:
         """
         pod = self._deps.store.get(kinds.POD, namespace, labels.pod_name(name, labels.Component.VALIDATOR))
         started = pod["metadata"]["uid"] if pod else None
+        # Others are not even read: there may be thousands, and a fault in one of them is none of this node's.
+        owner = {"namespace": namespace, "name": name}
         records = [
             JILNodeRecord.parse(raw)
             for raw in self._deps.store.list(kinds.JIL_NODE_RECORD, self._deps.system_namespace)
+            if (started and _permitted(raw) == started) or owner.items() <= raw["spec"].get("owner", {}).items()
         ]
         found = [r for r in records if r.spec.permit is not None and r.spec.permit.pod_uid == started]
         if not found:
@@ -206,6 +209,11 @@ def _made_by(record: JILNodeRecord, namespace: str, name: str, children: list[Ma
     made_for = {(child["metadata"].get("labels") or {}).get(labels.NODE_UID) for child in children}
     owner = record.spec.owner
     return (owner.namespace, owner.name) == (namespace, name) and owner.uid in made_for
+
+
+def _permitted(record: Manifest) -> str | None:
+    uid: str | None = (record["spec"].get("permit") or {}).get("podUID")
+    return uid
 
 
 def _network(child: Manifest) -> str | None:

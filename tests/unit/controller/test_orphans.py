@@ -195,6 +195,19 @@ def test_i2_the_record_is_the_one_that_let_the_pod_start_or_that_its_children_we
         assert subject.address is None, "not known, which is not: there never was a key"
 
 
+@pytest.mark.parametrize("pod", [None, "p1"])
+def test_the_unreadable_record_of_another_node_holds_up_no_orphan(pod: str | None) -> None:
+    rig = _Rig()
+    newer = _record("CH-BBB-01", "x", owner="other")
+    newer["spec"]["volumes"] = "as a newer operator writes them"
+    rig.store.put(kinds.JIL_NODE_RECORD, newer)
+    rig.store.put(kinds.JIL_NODE_RECORD, _record("CH-AAA-01", "new", permit=pod))
+    marks = {labels.NODE: NAME, labels.NODE_UID: "new"}
+    subject = rig.orphans._subject(SPACE, NAME, [{"metadata": {"name": "c", "labels": marks}}])
+    assert subject.record is not None
+    assert subject.record.spec.node_id == "CH-AAA-01"
+
+
 def _validator(rig: _Rig, made_for: str) -> None:
     """The StatefulSet of the orphaned validator, and the pod that was made anew after an eviction."""
     marks = {labels.NODE: NAME, labels.APP_NAME: "validator", labels.NODE_UID: made_for}
