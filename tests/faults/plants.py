@@ -205,13 +205,14 @@ def _ignored_fence() -> None:
 
 def _finalizer_first() -> None:
     """The hold on a deleted node is let go before its children are down: a crash leaves them to nobody."""
+    from jil.controller import finalizer
     from jil.controller.node import NodeReconciler
 
     down = NodeReconciler._take_down
 
     async def hasty(self: Any, node: Any, subject: Any, workloads: Any) -> Any:
         if len(workloads) <= 2:
-            await self._remove_finalizer(node)
+            await finalizer.remove(self._deps.client, node)
         return await down(self, node, subject, workloads)
 
     NodeReconciler._take_down = hasty  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from jil.cluster.client import Manifest
 from jil.cluster.errors import Forbidden, Invalid, NotOurs
 from jil.cluster.events import EventReason
 from jil.cluster.together import both, side_by_side
-from jil.controller import node_facts
+from jil.controller import finalizer, node_facts
 from jil.controller.beginnings import Beginnings, is_new
 from jil.controller.chain_facts import SignedHeights
 from jil.controller.deps import Deps
@@ -40,9 +40,6 @@ from jil.plan.lifecycle import Goal, Workload, plan_lifecycle
 from jil.plan.spec_check import SpecProblem
 from jil.render import node as render_node
 from jil.render.context import NodeContext, Object
-
-FINALIZER = "jil.io/node"
-"""Holds a deleted JILNode until its workloads are down in order, under grants."""
 
 POLL_SECONDS = 5.0
 """How soon a node that waits for something is looked at again; events usually come first."""
@@ -89,7 +86,7 @@ class NodeReconciler:
         except InvalidObject as error:
             await self._status.write(raw, None, refused(Reason.SPEC_UNREADABLE, str(error)))
             return Result()
-        if node.metadata.deleting and FINALIZER not in node.metadata.finalizers:
+        if node.metadata.deleting and not finalizer.held(node):
             return Result()
         resolved = node_facts.resolve_node(self._deps, node)
         if isinstance(resolved, SpecProblem):
@@ -107,8 +104,8 @@ class NodeReconciler:
                 await self._status.write(raw, None, not_admitted(admitted.finding))
                 return Result(requeue_after=RECHECK_SECONDS)
             resolved, trust = admitted
-        if not node.metadata.deleting and FINALIZER not in node.metadata.finalizers:
-            raw = await self._add_finalizer(node)
+        if not node.metadata.deleting and not finalizer.held(node):
+            raw = await finalizer.add(self._deps.client, node)
             node = JILNode.parse(raw)
         prepared = await self._preparer.prepare(node, raw, resolved)
         if isinstance(prepared, SpecProblem):
@@ -179,29 +176,6 @@ class NodeReconciler:
     async def _refuse(self, raw: Manifest, node: JILNode, problem: SpecProblem) -> None:
         await self._status.write(raw, None, refused(problem.reason, problem.message))
         self._deps.events.warning(raw, problem.reason, problem.message, action="Validate")
-
-    async def _add_finalizer(self, node: JILNode) -> Manifest:
-        existing = list(node.metadata.finalizers)
-        operation = {"op": "add", "path": "/metadata/finalizers", "value": [*existing, FINALIZER]}
-        return await self._deps.client.json_patch(
-            kinds.JIL_NODE,
-            node.name,
-            node.metadata.namespace,
-            [operation],
-            resource_version=node.metadata.resource_version,
-        )
-
-    async def _remove_finalizer(self, node: JILNode) -> None:
-        rest = [f for f in node.metadata.finalizers if f != FINALIZER]
-        operation = {"op": "replace", "path": "/metadata/finalizers", "value": rest}
-        await self._deps.client.json_patch(
-            kinds.JIL_NODE,
-            node.name,
-            node.metadata.namespace,
-            [operation],
-            resource_version=node.metadata.resource_version,
-        )
-        self._deps.health.forget((node.metadata.namespace or "", node.name))
 
     # -- the pass ----------------------------------------------------------------------------------------------------
     async def _drive(self, prepared: Prepared) -> Result:
@@ -382,7 +356,8 @@ class NodeReconciler:
             await self._status.waits(subject.raw, plan.waiting)
             return Result(requeue_after=RECHECK_SECONDS)
         if plan.done and await self._removal.clear(subject):
-            await self._remove_finalizer(node)
+            await finalizer.remove(self._deps.client, node)
+            self._deps.health.forget((node.metadata.namespace or "", node.name))
             # Who asked for it stands in the API server's audit log; here, that it was done in order and what is left.
             audit(
                 "node.removed",

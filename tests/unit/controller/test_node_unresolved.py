@@ -12,7 +12,8 @@ from jil.api.kinds import Kind
 from jil.api.node import JILNode
 from jil.controller.app import expected_node_id
 from jil.controller.deps import Deps
-from jil.controller.node import FINALIZER, NodeReconciler
+from jil.controller.finalizer import FINALIZER
+from jil.controller.node import NodeReconciler
 from jil.controller.permits import PermitFor
 from jil.controller.release_trust import ReleaseTrust
 from jil.engine.queue import Key
