@@ -145,12 +145,14 @@ def _children(bench: Rig, places: list[Place]) -> list[dict[str, Any]]:
 
 def _intent(item: dict[str, Any]) -> dict[str, Any]:
     """A child as the loop applies it: in another namespace, and not the operator's, which would look at it otherwise."""
-    meta = item["metadata"]
-    body: dict[str, Any] = json.loads(
-        json.dumps({k: v for k, v in item.items() if k != "status"}).replace(_MANAGER, _LOOP)
-    )
-    named = json.loads(json.dumps(meta.get("labels") or {}).replace(_MANAGER, _LOOP))
-    body["metadata"] = {"name": meta["name"], "namespace": f"bare-{meta['namespace']}", "labels": named}
+    text = json.dumps({key: value for key, value in item.items() if key != "status"}).replace(_MANAGER, _LOOP)
+    body: dict[str, Any] = json.loads(text)
+    meta = body["metadata"]
+    body["metadata"] = {
+        "name": meta["name"],
+        "namespace": f"bare-{meta['namespace']}",
+        "labels": meta.get("labels") or {},
+    }
     spec = body.get("spec") or {}
     for field in ("clusterIP", "clusterIPs", "volumeName"):
         spec.pop(field, None)
