@@ -24,7 +24,7 @@ from testbed.apiclient import ApiClient, ApiError
 from testbed.certificates import Authority, KeyPair, signing_key
 from testbed.errors import BedError
 from testbed.ports import LOOPBACK, free_ports, require_free
-from testbed.processes import end, spawn_bound, tail, wait_until
+from testbed.processes import end, hold, spawn_bound, tail, wait_until
 from testbed.progress import say
 
 APISERVER = "kube-apiserver"
@@ -191,8 +191,8 @@ class ControlPlane:
             self._wait_serving()
 
     def pause(self, name: str) -> None:
-        """SIGSTOP: the component hangs, its connections stay open."""
-        self._children[name].send_signal(signal.SIGSTOP)
+        """SIGSTOP: the component hangs, its connections stay open. Nothing is answered once this has returned."""
+        hold(self._children[name].pid)
 
     def resume(self, name: str) -> None:
         """SIGCONT."""

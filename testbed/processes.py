@@ -157,6 +157,26 @@ def spawn_bound(
     return _forker.submit(fork).result()
 
 
+def hold(*pids: int) -> None:
+    """SIGSTOP; returns when no thread of these processes runs any more.
+
+    The signal alone promises nothing: until the kernel has stopped one thread after the other, those that run still answer.
+    """
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(_stands_still, pids)), f"processes {pids} to stand still", 10, interval_s=0.001)
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread is stopped or has ended; so is a process that is gone."""
+    try:
+        stats = [thread.joinpath("stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return not Path(f"/proc/{pid}").exists()
+    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
+
+
 def end(child: subprocess.Popen[bytes], grace_s: float = 10.0) -> None:
     """SIGTERM, and SIGKILL once ``grace_s`` seconds have passed; returns when the child is reaped."""
     if child.poll() is not None:

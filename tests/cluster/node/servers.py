@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from jil.node.settings import CacheSettings, DatabaseSettings
 from testbed.ports import free_ports
+from testbed.processes import hold
 
 IMAGES = Path(__file__).parents[3] / "images"
 POSTGRESQL_BIN = Path("/usr/lib/postgresql/15/bin")
@@ -138,11 +139,14 @@ class Server:
 
     def signal(self, number: int) -> None:
         """Send to the server and its children: PostgreSQL gives every one of them a process group of its own."""
-        assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
+        for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def _pids(self) -> list[int]:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return [self._process.pid, *map(int, children)]
 
     def stop(self) -> None:
         if self._process is None:
@@ -159,7 +163,7 @@ class Server:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Every process of the server is stopped: connections stand, nothing answers."""
-        self.signal(signal.SIGSTOP)
+        hold(*self._pids())
         try:
             yield
         finally:
