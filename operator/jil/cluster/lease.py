@@ -8,8 +8,8 @@ Rules, with client-go's defaults (15 / 10 / 2 s):
   clocks are written for people and compared by nobody.
 - The difference (5 s by default) is what a write in flight has to arrive in; ``jil.cluster.connection`` bounds it.
 - ``leaseTransitions`` is the fencing number: it grows with every acquisition, also by the same process, and is never
-  below the tens of seconds since 1970 (or what was last seen). So it grows even when somebody deleted the Lease, set it
-  back or installed the operator again, whatever the Lease that is found says; an int32 holds that for centuries.
+  below half the seconds since 1970 (or what was last seen). So it grows even when somebody deleted the Lease, set it
+  back or installed the operator again, whatever the Lease that is found says; an int32 holds that until 2106.
 - Doubt is loss: a renewal that finds another holder, another version or no Lease ends leadership at once.
 """
 
@@ -30,6 +30,10 @@ from jil.cluster.clock import Clock
 from jil.cluster.errors import AlreadyExists, ApiError, Conflict, NotFound, NotLeader, ServerUnavailable
 
 log = logging.getLogger("jil.lease")
+
+#: Seconds in which the least fencing number grows by one. Fewer than elections take that follow one another, so that none
+#: gives out a number that the clock has not reached: whoever is installed anew soon after would not be above it.
+_FENCE_SECONDS = 2
 
 #: A call must leave time for another try within the renew deadline.
 _CALLS_PER_DEADLINE = 2.5
@@ -265,7 +269,7 @@ class LeaderElector:
 
     def _lowest_fencing(self) -> int:
         """Above every number that an earlier Lease may have given out, as this one may not tell of its holders."""
-        return max(int(self._clock.now().timestamp() // 10), self._last_fencing + 1)
+        return max(int(self._clock.now().timestamp() // _FENCE_SECONDS), self._last_fencing + 1)
 
     async def _try_renew(self, held: Held) -> str | None:
         """One renewal. Returns why leadership is lost; None when renewed, or when it may still succeed next time."""
