@@ -285,6 +285,11 @@ def is_write(entry: dict[str, Any]) -> bool:
     return entry["verb"] in ("create", "update", "patch", "delete", "deletecollection")
 
 
+def is_creation(entry: dict[str, Any]) -> bool:
+    """Whether an audit entry made something that was not there."""
+    return is_write(entry) and entry.get("responseStatus", {}).get("code") == 201
+
+
 def moment_of(entry: dict[str, Any]) -> float:
     """When an audit entry's request was answered, as a Unix time."""
     return datetime.fromisoformat(entry["stageTimestamp"].replace("Z", "+00:00")).timestamp()

@@ -20,8 +20,9 @@ from aiohttp import web
 from jil.cluster.access import Credentials, from_kubeconfig
 
 Object = dict[str, Any]
-#: Of the operator, and of the loop that the bring-up is compared with.
-OURS = "labelSelector=app.kubernetes.io%2Fmanaged-by%20in%20(jil-operator%2Cbare-loop)"
+#: Who manages what the loop makes that the bring-up is compared with.
+LOOP = "bare-loop"
+OURS = f"labelSelector=app.kubernetes.io%2Fmanaged-by%20in%20(jil-operator%2C{LOOP})"
 MERGE = "application/merge-patch+json"
 MACHINE = "bench-node-1"
 WORKERS = 16

@@ -15,7 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.cluster import CORE, SYSTEM, Operator, Place, Rig, is_write, moment_of, rig, until
+from bench.cluster import CORE, SYSTEM, Operator, Place, Rig, is_creation, moment_of, rig, until
+from bench.pods import LOOP
 from bench.report import Reporter
 from jil.api import kinds, labels
 from jil.cluster.access import Credentials, from_kubeconfig
@@ -42,7 +43,7 @@ _LOOK = 0.5
 _OURS = f"labelSelector=app.kubernetes.io%2Fmanaged-by%3D{labels.MANAGED_BY}"
 #: The loop's objects are not the operator's: it would hear of each, and take it for a child that has lost its node.
 _MANAGER = json.dumps({labels.APP_MANAGED_BY: labels.MANAGED_BY})[1:-1]
-_LOOP = json.dumps({labels.APP_MANAGED_BY: "bare-loop"})[1:-1]
+_LOOP = json.dumps({labels.APP_MANAGED_BY: LOOP})[1:-1]
 
 
 def run(report: Reporter, nodes: int) -> None:
@@ -110,7 +111,7 @@ def _last_made(entries: list[dict[str, Any]], children: list[dict[str, Any]]) ->
     made: dict[tuple[str, str, str], float] = {}
     for entry in entries:
         ref = entry.get("objectRef") or {}
-        if is_write(entry) and entry.get("responseStatus", {}).get("code") == 201 and not ref.get("subresource"):
+        if is_creation(entry) and not ref.get("subresource"):
             made[ref["resource"], ref.get("namespace", ""), ref.get("name", "")] = moment_of(entry)
     moments = []
     for child in children:
@@ -200,7 +201,7 @@ async def _apply_all(bench: Rig, objects: list[dict[str, Any]]) -> None:
             meta, kind = body["metadata"], kinds.kind_of(body)
             url = credentials.access.server + kind.path(namespace=meta["namespace"], name=meta["name"])
             headers = {"Content-Type": "application/apply-patch+yaml"}
-            query = {"fieldManager": "bare-loop", "force": "true", "fieldValidation": "Strict"}
+            query = {"fieldManager": LOOP, "force": "true", "fieldValidation": "Strict"}
             async with limit:
                 for _ in range(_TRIES):
                     async with session.patch(url, data=json.dumps(body), params=query, headers=headers) as answer:

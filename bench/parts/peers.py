@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from bench.cluster import Operator, Rig, is_write, moment_of, rig, until
+from bench.cluster import Operator, Rig, is_creation, moment_of, rig, until
 from bench.report import Reporter
 from testbed import binaries, paths, toolchain
 from testbed.locking import exclusive
@@ -82,7 +82,7 @@ def _ours(report: Reporter, bench: Rig, nodes: int) -> int:
     bench.create(places)
     bench.until_ready(nodes, 400)
     entries = bench.requests(since)
-    created = [moment_of(e) for e in entries if is_write(e) and e.get("responseStatus", {}).get("code") == 201]
+    created = [moment_of(e) for e in entries if is_creation(e)]
     made, took = len(created), max(created) - began  # the last are made when pods are ready; dask's wait for none
     _tell(report, "jil-operator", operator, made, took, idle, cpu, Counter(e["verb"] for e in entries))
     operator.end()
