@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import signal
@@ -16,12 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed import paths
-from tests.faults import points
+from tests.faults import points, report
 from tests.faults.lives import ROOT, Lives
 from tests.faults.points import FAMILIES, Outcome, Point
 from tests.faults.rig import Rig
@@ -35,6 +33,8 @@ CIRCLE = ("stop", "start", "delete", "re-apply", "bring-up")
 MOST = 400
 #: How often a point is tried again that an undisturbed run has and this one did not reach.
 TRIES = 3
+#: Seconds between two lines that say where a run of several worlds is.
+EACH = 60.0
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worlds, and who runs in them, end too
     state = Path(arguments.state) if arguments.state else _state_file()
-    if arguments.shard is None and arguments.worlds > 1 and not arguments.point:
+    if arguments.shard is None and not arguments.point:
         return _side_by_side(arguments, state)
     return Session(arguments, state).run()
 
@@ -57,12 +57,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")), help="every point")
     parser.add_argument("--minutes", type=float, default=20.0, help="time for the sample of the other families")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of the sample's order")
-    parser.add_argument("--worlds", type=int, default=2, help="worlds side by side, a process each")
+    parser.add_argument("--worlds", type=_some, default=2, help="worlds side by side, a process each")
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--state", help="state file (default: in the cache, one per state of the operator's code)")
     parser.add_argument("--again", action="store_true", help="forget what passed before")
     parser.add_argument("--plant", default="", help="put this bug into the operator (tests/faults/plants.py)")
     return parser.parse_args()
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: how many worlds must be a number from 1 on")
+    return int(text)
 
 
 def _state_file() -> Path:
@@ -86,13 +92,31 @@ def _side_by_side(arguments: argparse.Namespace, state: Path) -> int:
         )
         for shard in range(arguments.worlds)
     ]
+    before = len(list(report.read(state)))
     try:
-        codes = [child.wait() for child in children]
+        while not _ended(children, EACH):
+            print(report.progress(report.read(state), before, time.monotonic() - begun), flush=True)
     finally:
         for child in children:
             child.terminate()
-    _summary(list(_read(state)), time.monotonic() - begun)
-    return max(codes, default=0)
+    print("\n" + report.table(report.read(state), time.monotonic() - begun))
+    return _verdict(child.returncode for child in children)
+
+
+def _verdict(codes: Iterable[int]) -> int:
+    """0 only when every world ended with 0: one that a signal ended (a negative code) has left points out."""
+    return max((abs(code) for code in codes), default=1)
+
+
+def _ended(children: Sequence[subprocess.Popen[bytes]], within: float) -> bool:
+    """Whether all of them have ended, after at most so many seconds."""
+    deadline = time.monotonic() + within
+    for child in children:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+    return True
 
 
 class Session:
@@ -106,7 +130,7 @@ class Session:
         self._outcomes: list[Outcome] = []
         if arguments.again and arguments.shard is None:
             state.unlink(missing_ok=True)
-        self._known = {outcome.point: outcome for outcome in _read(state)}
+        self._known = {outcome.point: outcome for outcome in report.read(state)}
 
     def run(self) -> int:
         begun = time.monotonic()
@@ -122,7 +146,7 @@ class Session:
                 self._whole(rig, steps)
                 self._sample(rig)
         if self._arguments.shard is None:
-            _summary(self._outcomes, time.monotonic() - begun)
+            print("\n" + report.table(self._outcomes, time.monotonic() - begun))
         return 1 if any(outcome.found for outcome in self._outcomes) else 0
 
     # -- what is run -------------------------------------------------------------------------------------------------
@@ -194,43 +218,10 @@ class Session:
     def _write(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self._known[outcome.point] = outcome
-        line = {
-            "point": str(outcome.point),
-            "struck": outcome.struck,
-            "seconds": round(outcome.seconds, 2),
-            "found": outcome.found,
-        }
         with self._state.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(report.line(outcome) + "\n")
         if outcome.found:
             print(f"FOUND {outcome.point}\n{outcome.found}\nagain: {outcome.point.again}", flush=True)
-
-
-def _read(state: Path) -> Iterator[Outcome]:
-    if not state.exists():
-        return
-    for line in state.read_text().splitlines():
-        entry = json.loads(line)
-        yield Outcome(Point.parse(entry["point"]), entry["struck"], entry["seconds"], entry["found"])
-
-
-def _summary(outcomes: list[Outcome], seconds: float) -> None:
-    latest = {outcome.point: outcome for outcome in outcomes}.values()
-    struck = Counter(outcome.point.family for outcome in latest if outcome.struck)
-    found = Counter(outcome.point.family for outcome in latest if outcome.found)
-    spent: Counter[str] = Counter()
-    for outcome in latest:
-        spent[outcome.point.family] += round(outcome.seconds)
-    print(f"\n{'family':<16} {'points':>6} {'found':>6} {'seconds':>8}")
-    for family in FAMILIES:
-        if spent[family] or struck[family]:
-            print(f"{family:<16} {struck[family]:6d} {found[family]:6d} {spent[family]:8d}")
-    print(
-        f"{sum(struck.values())} points struck, {sum(found.values())} with consequences, {seconds:.0f} s of wall time"
-    )
-    for outcome in latest:
-        if outcome.found:
-            print(f"  {outcome.point}: {outcome.found.splitlines()[0][:160]}\n    {outcome.point.again}")
 
 
 if __name__ == "__main__":
