@@ -6,6 +6,7 @@ that is about to run (``Lives.begin(plant=...)``), and says which points and tri
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -196,11 +197,22 @@ def _permit_given_twice() -> None:
 
 
 def _ignored_fence() -> None:
+    """Only the election itself ends the work of a leader that was deposed, and it learns of that a second late: its writes
+    have that long, and do not race with its request to renew."""
     from jil.cluster.lease import LeaderElector
     from jil.engine.runtime import Runtime
 
+    renew = LeaderElector._try_renew
+    resumed = asyncio.Event()
+
+    async def late(self: LeaderElector, held: Any) -> str | None:
+        if resumed.is_set():
+            await asyncio.sleep(1)
+        return await renew(self, held)
+
     LeaderElector.fence = lambda self: None  # type: ignore[method-assign]
-    Runtime._resumed = lambda self, *_: None  # type: ignore[method-assign]
+    LeaderElector._try_renew = late  # type: ignore[method-assign]
+    Runtime._resumed = lambda self, *_: resumed.set()  # type: ignore[method-assign]
 
 
 def _finalizer_first() -> None:
