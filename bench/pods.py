@@ -17,12 +17,13 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from jil.api import labels
 from jil.cluster.access import Credentials, from_kubeconfig
 
 Object = dict[str, Any]
 #: Who manages what the loop makes that the bring-up is compared with.
 LOOP = "bare-loop"
-OURS = f"labelSelector=app.kubernetes.io%2Fmanaged-by%20in%20(jil-operator%2C{LOOP})"
+OURS = f"labelSelector=app.kubernetes.io%2Fmanaged-by%20in%20({labels.MANAGED_BY}%2C{LOOP})"
 MERGE = "application/merge-patch+json"
 MACHINE = "bench-node-1"
 WORKERS = 16

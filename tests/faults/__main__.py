@@ -33,7 +33,7 @@ CIRCLE = ("stop", "start", "delete", "re-apply", "bring-up")
 MOST = 400
 #: How often a point is tried again that an undisturbed run has and this one did not reach.
 TRIES = 3
-#: Seconds between two lines that say where a run of several worlds is.
+#: Seconds between two lines that say where a run is.
 EACH = 60.0
 
 
@@ -42,6 +42,8 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that worlds, and who runs in them, end too
     state = Path(arguments.state) if arguments.state else _state_file()
+    if arguments.shard is None and arguments.again:
+        state.unlink(missing_ok=True)
     if arguments.shard is None and not arguments.point:
         return _side_by_side(arguments, state)
     return Session(arguments, state).run()
@@ -82,17 +84,14 @@ def _state_file() -> Path:
 def _side_by_side(arguments: argparse.Namespace, state: Path) -> int:
     """One process per world; a circle of points is divided by index, so that each world goes round it."""
     print(f"state file {state}", flush=True)
-    if arguments.again:
-        state.unlink(missing_ok=True)
-    words = [word for word in sys.argv[1:] if word != "--again"]
-    begun = time.monotonic()
+    begun, before = time.monotonic(), len(list(report.read(state)))
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.faults", *words, "--state", str(state), "--shard", str(shard)], cwd=ROOT
+            [sys.executable, "-m", "tests.faults", *sys.argv[1:], "--state", str(state), "--shard", str(shard)],
+            cwd=ROOT,
         )
         for shard in range(arguments.worlds)
     ]
-    before = len(list(report.read(state)))
     try:
         while not _ended(children, EACH):
             print(report.progress(report.read(state), before, time.monotonic() - begun), flush=True)
@@ -125,11 +124,9 @@ class Session:
     def __init__(self, arguments: argparse.Namespace, state: Path) -> None:
         self._arguments = arguments
         self._state = state
-        self._shards = arguments.worlds if arguments.shard is not None else 1
+        self._shards = arguments.worlds
         self._shard = arguments.shard or 0
         self._outcomes: list[Outcome] = []
-        if arguments.again and arguments.shard is None:
-            state.unlink(missing_ok=True)
         self._known = {outcome.point: outcome for outcome in report.read(state)}
 
     def run(self) -> int:

@@ -42,24 +42,30 @@ def latest(outcomes: Iterable[Outcome]) -> Collection[Outcome]:
     return {outcome.point: outcome for outcome in outcomes}.values()
 
 
+def _by_family(outcomes: Collection[Outcome]) -> tuple[Counter[str], Counter[str]]:
+    """How many struck, and how many had consequences."""
+    return (
+        Counter(outcome.point.family for outcome in outcomes if outcome.struck),
+        Counter(outcome.point.family for outcome in outcomes if outcome.found),
+    )
+
+
 def progress(outcomes: Iterable[Outcome], before: int, seconds: float) -> str:
     """Where a run is: points struck by family, those of earlier runs among them, and the point that ended last.
 
     ``before``: outcomes that were in the state file when this run began.
     """
     known = list(outcomes)
-    struck = Counter(outcome.point.family for outcome in latest(known) if outcome.struck)
-    found = sum(1 for outcome in latest(known) if outcome.found)
+    struck, found = _by_family(latest(known))
     counts = ", ".join(f"{family} {struck[family]}" for family in FAMILIES if struck[family]) or "none"
     last = f"; last {known[-1].point}" if len(known) > before else ""
-    return f"{seconds / 60:3.0f} min: struck {counts}; {found} with consequences{last}"
+    return f"{seconds / 60:3.0f} min: struck {counts}; {sum(found.values())} with consequences{last}"
 
 
 def table(outcomes: Iterable[Outcome], seconds: float) -> str:
     """By family how many points struck, how many had consequences and how long they took; then who had consequences."""
     known = latest(outcomes)
-    struck = Counter(outcome.point.family for outcome in known if outcome.struck)
-    found = Counter(outcome.point.family for outcome in known if outcome.found)
+    struck, found = _by_family(known)
     spent: Counter[str] = Counter()
     for outcome in known:
         spent[outcome.point.family] += round(outcome.seconds)
